@@ -1,0 +1,2 @@
+//! Russet.
+fn main() {}
