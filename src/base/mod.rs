@@ -1,0 +1,9 @@
+//! Ground floor: what every other folder may use and what uses nothing of ours.
+
+pub mod args;
+pub mod clock;
+pub mod crc;
+pub mod glob;
+pub mod long_double;
+pub mod num;
+pub mod random;

@@ -1,0 +1,1 @@
+//! The registry of connections. Imports `base` and `resp`.

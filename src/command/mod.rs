@@ -1,0 +1,3 @@
+//! The command table, dispatch, and the families of handlers.
+
+pub mod spec;

@@ -1,0 +1,7 @@
+//! The value types and their encodings.
+
+pub mod hash;
+pub mod list;
+pub mod packed;
+pub mod set;
+pub mod zset;

@@ -1,0 +1,4 @@
+//! RDB and AOF.
+
+pub mod aof;
+pub mod rdb;

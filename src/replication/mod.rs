@@ -1,0 +1,1 @@
+//! PSYNC in both directions.

@@ -1,0 +1,4 @@
+//! The wire: requests in, replies out. Imports `base` alone.
+
+pub mod parser;
+pub mod reply;
