@@ -1,0 +1,206 @@
+//! How much of the log the AOF has brought to disk, and waiting for it.
+//!
+//! Two offsets only ever grow while an AOF is open: `written` (the kernel has the bytes: they
+//! survive the death of the process) and `synced` (the disk has them: they survive the death of
+//! the machine). The AOF thread publishes them; a connection whose reply depends on a write parks
+//! the reply until the offset of that write is reached. Threads never wait here, and one fsync
+//! releases every reply that waited for it.
+//!
+//! [`Need`] says what a reply must wait for under the policy in force. While the AOF cannot be
+//! written under `everysec` or `no`, the need is [`Need::Nothing`]: as in Redis, writes are then
+//! refused by MISCONF, and replies to what was accepted before are not held back for ever.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// What the reply to a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: there is no AOF, or it is failing under a policy that tolerates that.
+    Nothing,
+    /// The write has been handed to the kernel (`everysec` and `no`).
+    Written,
+    /// The write is on disk (`always`).
+    Synced,
+}
+
+/// The published offsets and those who wait for them.
+#[derive(Debug, Default)]
+pub struct Durability {
+    written: AtomicU64,
+    synced: AtomicU64,
+    need: AtomicU8,
+    waiting: AtomicUsize,
+    moved: Notify,
+}
+
+impl Durability {
+    /// Log offset up to which the AOF has been given to the kernel.
+    pub fn written_offset(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    /// Log offset up to which the AOF is on disk.
+    pub fn synced_offset(&self) -> u64 {
+        self.synced.load(Ordering::SeqCst)
+    }
+
+    /// What replies to writes wait for at present.
+    pub fn need(&self) -> Need {
+        match self.need.load(Ordering::SeqCst) {
+            1 => Need::Written,
+            2 => Need::Synced,
+            _ => Need::Nothing,
+        }
+    }
+
+    /// Changes what replies wait for; those that wait look again.
+    pub fn set_need(&self, need: Need) {
+        let code = match need {
+            Need::Nothing => 0,
+            Need::Written => 1,
+            Need::Synced => 2,
+        };
+        self.need.store(code, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether a reply that depends on the log up to `offset` may go out. Cheap enough for every
+    /// batch: two loads.
+    pub fn is_reached(&self, offset: u64) -> bool {
+        match self.need() {
+            Need::Nothing => true,
+            Need::Written => self.written_offset() >= offset,
+            Need::Synced => self.synced_offset() >= offset,
+        }
+    }
+
+    /// Waits until a reply that depends on the log up to `offset` may go out.
+    pub async fn wait(&self, offset: u64) {
+        self.wait_for(|| self.is_reached(offset)).await;
+    }
+
+    /// Waits until the log up to `offset` is on disk, whatever the policy.
+    pub async fn wait_synced(&self, offset: u64) {
+        self.wait_for(|| self.synced_offset() >= offset).await;
+    }
+
+    /// Publishes that the kernel has the log up to `offset`.
+    pub fn publish_written(&self, offset: u64) {
+        self.written.store(offset, Ordering::SeqCst);
+        if self.need() == Need::Written {
+            self.wake();
+        }
+    }
+
+    /// Publishes that the disk has the log up to `offset`.
+    pub fn publish_synced(&self, offset: u64) {
+        self.synced.store(offset, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Both offsets begin anew at `offset`, which may lie before the old ones: an AOF is opened.
+    pub fn reset(&self, offset: u64) {
+        self.written.store(offset, Ordering::SeqCst);
+        self.synced.store(offset, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.moved.notify_waiters();
+        }
+    }
+
+    async fn wait_for(&self, reached: impl Fn() -> bool) {
+        while !reached() {
+            let _counted = Counted::new(&self.waiting);
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            // Between the look above and the registration the offset may have moved.
+            if reached() {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// Counts one waiter for as long as it lives, also when its future is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn one_sync_releases_every_reply_that_waited_for_it() {
+        let durability = Arc::new(Durability::default());
+        durability.set_need(Need::Synced);
+        let waiters: Vec<_> = [5u64, 10, 10, 7]
+            .map(|offset| {
+                let durability = Arc::clone(&durability);
+                thread::spawn(move || block_on(durability.wait(offset)))
+            })
+            .into_iter()
+            .collect();
+        durability.publish_written(10);
+        thread::sleep(Duration::from_millis(20));
+        assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+        durability.publish_synced(10);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn giving_up_the_need_releases_replies() {
+        let durability = Arc::new(Durability::default());
+        durability.set_need(Need::Written);
+        assert!(!durability.is_reached(1));
+        let waiter = {
+            let durability = Arc::clone(&durability);
+            thread::spawn(move || block_on(durability.wait(1)))
+        };
+        thread::sleep(Duration::from_millis(10));
+        durability.set_need(Need::Nothing);
+        waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_dropped_wait_is_no_longer_counted() {
+        let durability = Durability::default();
+        block_on(async {
+            let wait = durability.wait_synced(1);
+            assert!(
+                tokio::time::timeout(Duration::from_millis(5), wait)
+                    .await
+                    .is_err()
+            );
+        });
+        assert_eq!(durability.waiting.load(Ordering::SeqCst), 0);
+    }
+}
