@@ -3,5 +3,6 @@
 pub mod hash;
 pub mod list;
 pub mod packed;
+pub mod pages;
 pub mod set;
 pub mod zset;

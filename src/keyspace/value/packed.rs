@@ -1,1 +1,353 @@
-//! Placeholder.
+//! `Packed`: a short sequence of byte strings in one allocation.
+//!
+//! Small lists, hashes, sets and sorted sets are one `Packed` each, as a listpack is in Redis.
+//!
+//! ```text
+//! block body: | count u32 | element | element | ...        (elements: see `elem`)
+//! ```
+//!
+//! - A short string costs its length and one byte, an integer's text one to nine bytes.
+//! - There are no back links: the sequences are short, so walking backwards first walks forwards
+//!   once to note the offsets ([`Packed::iter_rev`]).
+//! - `clone` is O(1); the first write after it copies the block (see `block`).
+//! - Positions are indexes, or [`Pos`], a byte offset for those who edit where they have just
+//!   read. A `Pos` holds until the next edit before it.
+//!
+//! Operations by index walk from the front. Callers keep the sequence short (thresholds of the
+//! configuration) and below [`MAX_BYTES`]: see [`Packed::fits`].
+
+mod block;
+mod elem;
+mod slim;
+
+pub use block::{Block, size_class};
+pub use elem::{Elem, int_text_len};
+pub(in crate::keyspace::value) use elem::{Encoded, read, span};
+use smallvec::SmallVec;
+pub use slim::{Slim, View, ViewMut};
+
+/// Length of the count in front of the elements.
+const COUNT: usize = 4;
+
+/// What a `Packed` may hold, headers included.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// A short sequence of byte strings in one allocation; see the module's text.
+#[derive(Clone)]
+#[repr(transparent)]
+pub struct Packed {
+    block: Block,
+}
+
+/// Where an element begins: a byte offset in the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pos(usize);
+
+impl Default for Packed {
+    fn default() -> Packed {
+        Packed::new()
+    }
+}
+
+impl Packed {
+    /// An empty sequence.
+    pub fn new() -> Packed {
+        Packed { block: Block::concat(&[&[0; COUNT]]) }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match *self.block.bytes() {
+            [a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]) as usize,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes the sequence takes in its block, the count and the elements' heads included.
+    pub fn bytes_used(&self) -> usize {
+        self.block.len()
+    }
+
+    /// Bytes taken from the allocator.
+    pub fn size_bytes(&self) -> usize {
+        self.block.alloc_bytes()
+    }
+
+    /// Whether elements of `added` bytes in all may still be added.
+    pub fn fits(&self, added: usize) -> bool {
+        added < MAX_BYTES && self.block.len() + added < MAX_BYTES
+    }
+
+    /// The position of the first element.
+    pub fn first(&self) -> Pos {
+        Pos(COUNT)
+    }
+
+    /// The position after the last element.
+    pub fn end(&self) -> Pos {
+        Pos(self.block.len())
+    }
+
+    fn tail(&self, at: usize) -> &[u8] {
+        self.block.bytes().get(at..).unwrap_or_default()
+    }
+
+    /// The position of the element with that index, or of the end for `index == len`.
+    pub fn pos(&self, index: usize) -> Option<Pos> {
+        if index >= self.len() {
+            return (index == self.len()).then(|| self.end());
+        }
+        let mut at = COUNT;
+        for _ in 0..index {
+            at += span(self.tail(at));
+        }
+        Some(Pos(at))
+    }
+
+    /// The element at a position and the position after it; `None` at the end.
+    pub fn read(&self, pos: Pos) -> Option<(Elem<'_>, Pos)> {
+        let (elem, rest) = read(self.tail(pos.0))?;
+        Some((elem, Pos(self.block.len() - rest.len())))
+    }
+
+    /// The position after the element at `pos`.
+    pub fn next(&self, pos: Pos) -> Pos {
+        Pos(pos.0 + span(self.tail(pos.0)))
+    }
+
+    /// The element with that index.
+    pub fn get(&self, index: usize) -> Option<Elem<'_>> {
+        Some(read(self.tail(self.pos(index)?.0))?.0)
+    }
+
+    /// The index of the first element equal to `elem` among those whose index is a multiple of
+    /// `stride` (2: the fields of a hash), and its position.
+    pub fn find<'e>(&self, elem: impl Into<Elem<'e>>, stride: usize) -> Option<(usize, Pos)> {
+        let wanted = Encoded::new(elem.into());
+        let mut rest = self.tail(COUNT);
+        let mut index = 0;
+        while !rest.is_empty() {
+            if wanted.begins(rest) {
+                return Some((index, Pos(self.block.len() - rest.len())));
+            }
+            for _ in 0..stride {
+                rest = rest.get(span(rest)..).unwrap_or_default();
+            }
+            index += stride;
+        }
+        None
+    }
+
+    /// The elements from the front.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rest: self.tail(COUNT), left: self.len() }
+    }
+
+    /// The elements from an index on.
+    pub fn iter_from(&self, index: usize) -> Iter<'_> {
+        let left = self.len().saturating_sub(index);
+        Iter { rest: self.pos(index).map_or(&[], |pos| self.tail(pos.0)), left }
+    }
+
+    /// The elements from the back.
+    pub fn iter_rev(&self) -> IterRev<'_> {
+        let mut starts = SmallVec::new();
+        let mut at = COUNT;
+        while at < self.block.len() {
+            starts.push(at);
+            at += span(self.tail(at)).max(1);
+        }
+        IterRev { packed: self, starts }
+    }
+
+    fn set_len(&mut self, len: usize) {
+        if let Some(count) = self.block.bytes_mut().first_chunk_mut::<COUNT>() {
+            *count = (len as u32).to_le_bytes();
+        }
+    }
+
+    /// Replaces `removed` elements, which take `old` bytes at `pos`, by the given ones.
+    fn splice(&mut self, pos: Pos, removed: usize, old: usize, added: &[Encoded<'_>]) {
+        let new = added.iter().map(Encoded::len).sum();
+        let mut gap = self.block.splice(pos.0, old, new);
+        for elem in added {
+            gap = elem.write(gap);
+        }
+        if removed != added.len() {
+            self.set_len(self.len() + added.len() - removed);
+        }
+    }
+
+    /// Inserts an element before the one at `pos`.
+    pub fn insert_at<'e>(&mut self, pos: Pos, elem: impl Into<Elem<'e>>) {
+        self.splice(pos, 0, 0, &[Encoded::new(elem.into())]);
+    }
+
+    /// Inserts two elements before the one at `pos`.
+    pub fn insert_pair_at<'e>(
+        &mut self,
+        pos: Pos,
+        first: impl Into<Elem<'e>>,
+        second: impl Into<Elem<'e>>,
+    ) {
+        self.splice(pos, 0, 0, &[Encoded::new(first.into()), Encoded::new(second.into())]);
+    }
+
+    /// Replaces the element at `pos`; at the end this does nothing.
+    pub fn replace_at<'e>(&mut self, pos: Pos, elem: impl Into<Elem<'e>>) {
+        let old = span(self.tail(pos.0));
+        if old > 0 {
+            self.splice(pos, 1, old, &[Encoded::new(elem.into())]);
+        }
+    }
+
+    /// Removes up to `count` elements from `pos` on; how many there were.
+    pub fn remove_at(&mut self, pos: Pos, count: usize) -> usize {
+        let mut rest = self.tail(pos.0);
+        let whole = rest.len();
+        let mut removed = 0;
+        while removed < count && !rest.is_empty() {
+            rest = rest.get(span(rest)..).unwrap_or_default();
+            removed += 1;
+        }
+        let old = whole - rest.len();
+        self.splice(pos, removed, old, &[]);
+        removed
+    }
+
+    /// Appends an element.
+    pub fn push_back<'e>(&mut self, elem: impl Into<Elem<'e>>) {
+        self.insert_at(self.end(), elem);
+    }
+
+    /// Appends two elements.
+    pub fn push_pair<'e>(&mut self, first: impl Into<Elem<'e>>, second: impl Into<Elem<'e>>) {
+        self.insert_pair_at(self.end(), first, second);
+    }
+
+    /// Puts an element in front of all.
+    pub fn push_front<'e>(&mut self, elem: impl Into<Elem<'e>>) {
+        self.insert_at(self.first(), elem);
+    }
+
+    /// Inserts an element so that it has that index; false if the index is beyond the end.
+    pub fn insert<'e>(&mut self, index: usize, elem: impl Into<Elem<'e>>) -> bool {
+        match self.pos(index) {
+            Some(pos) => self.insert_at(pos, elem),
+            None => return false,
+        }
+        true
+    }
+
+    /// Replaces the element with that index; false if there is none.
+    pub fn replace<'e>(&mut self, index: usize, elem: impl Into<Elem<'e>>) -> bool {
+        match self.pos(index) {
+            Some(pos) if index < self.len() => self.replace_at(pos, elem),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Removes up to `count` elements from an index on; how many there were.
+    pub fn remove(&mut self, index: usize, count: usize) -> usize {
+        match self.pos(index) {
+            Some(pos) => self.remove_at(pos, count),
+            None => 0,
+        }
+    }
+
+    /// Appends all elements of another sequence.
+    pub fn append(&mut self, other: &Packed) {
+        let tail = other.tail(COUNT);
+        let end = self.block.len();
+        self.block.splice(end, 0, tail.len()).copy_from_slice(tail);
+        self.set_len(self.len() + other.len());
+    }
+
+    /// Splits in two: keeps the elements before `index`, returns the rest.
+    pub fn split_off(&mut self, index: usize) -> Packed {
+        let len = self.len();
+        let Some(Pos(at)) = self.pos(index) else { return Packed::new() };
+        let count = ((len - index) as u32).to_le_bytes();
+        let tail = Packed { block: Block::concat(&[&count, self.tail(at)]) };
+        self.block.resize(at);
+        self.set_len(index);
+        tail
+    }
+}
+
+impl<'e, E: Into<Elem<'e>>> Extend<E> for Packed {
+    /// Appends elements in one growth.
+    fn extend<I: IntoIterator<Item = E>>(&mut self, elems: I) {
+        let mut count = self.len();
+        let mut tail = Vec::new();
+        for elem in elems {
+            Encoded::new(elem.into()).append(&mut tail);
+            count += 1;
+        }
+        let end = self.block.len();
+        self.block.splice(end, 0, tail.len()).copy_from_slice(&tail);
+        self.set_len(count);
+    }
+}
+
+impl<'e, E: Into<Elem<'e>>> FromIterator<E> for Packed {
+    fn from_iter<I: IntoIterator<Item = E>>(elems: I) -> Packed {
+        let mut packed = Packed::new();
+        packed.extend(elems);
+        packed
+    }
+}
+
+/// Elements from the front.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Elem<'a>;
+
+    fn next(&mut self) -> Option<Elem<'a>> {
+        let (elem, rest) = read(self.rest)?;
+        self.rest = rest;
+        self.left = self.left.saturating_sub(1);
+        Some(elem)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+/// Elements from the back.
+pub struct IterRev<'a> {
+    packed: &'a Packed,
+    starts: SmallVec<[usize; 128]>,
+}
+
+impl<'a> Iterator for IterRev<'a> {
+    type Item = Elem<'a>;
+
+    fn next(&mut self) -> Option<Elem<'a>> {
+        let at = self.starts.pop()?;
+        Some(read(self.packed.tail(at))?.0)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.starts.len(), Some(self.starts.len()))
+    }
+}
+
+impl ExactSizeIterator for IterRev<'_> {}
+
+#[cfg(test)]
+mod tests;
