@@ -23,8 +23,8 @@ mod slim;
 pub use block::{Block, size_class};
 pub use elem::{Elem, int_text_len};
 pub(in crate::keyspace::value) use elem::{Encoded, read, span};
-use smallvec::SmallVec;
 pub use slim::{Slim, View, ViewMut};
+use smallvec::SmallVec;
 
 /// Length of the count in front of the elements.
 const COUNT: usize = 4;
@@ -52,7 +52,9 @@ impl Default for Packed {
 impl Packed {
     /// An empty sequence.
     pub fn new() -> Packed {
-        Packed { block: Block::concat(&[&[0; COUNT]]) }
+        Packed {
+            block: Block::concat(&[&[0; COUNT]]),
+        }
     }
 
     /// Number of elements.
@@ -145,13 +147,19 @@ impl Packed {
 
     /// The elements from the front.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: self.tail(COUNT), left: self.len() }
+        Iter {
+            rest: self.tail(COUNT),
+            left: self.len(),
+        }
     }
 
     /// The elements from an index on.
     pub fn iter_from(&self, index: usize) -> Iter<'_> {
         let left = self.len().saturating_sub(index);
-        Iter { rest: self.pos(index).map_or(&[], |pos| self.tail(pos.0)), left }
+        Iter {
+            rest: self.pos(index).map_or(&[], |pos| self.tail(pos.0)),
+            left,
+        }
     }
 
     /// The elements from the back.
@@ -162,7 +170,10 @@ impl Packed {
             starts.push(at);
             at += span(self.tail(at)).max(1);
         }
-        IterRev { packed: self, starts }
+        IterRev {
+            packed: self,
+            starts,
+        }
     }
 
     fn set_len(&mut self, len: usize) {
@@ -195,7 +206,12 @@ impl Packed {
         first: impl Into<Elem<'e>>,
         second: impl Into<Elem<'e>>,
     ) {
-        self.splice(pos, 0, 0, &[Encoded::new(first.into()), Encoded::new(second.into())]);
+        self.splice(
+            pos,
+            0,
+            0,
+            &[Encoded::new(first.into()), Encoded::new(second.into())],
+        );
     }
 
     /// Replaces the element at `pos`; at the end this does nothing.
@@ -272,9 +288,13 @@ impl Packed {
     /// Splits in two: keeps the elements before `index`, returns the rest.
     pub fn split_off(&mut self, index: usize) -> Packed {
         let len = self.len();
-        let Some(Pos(at)) = self.pos(index) else { return Packed::new() };
+        let Some(Pos(at)) = self.pos(index) else {
+            return Packed::new();
+        };
         let count = ((len - index) as u32).to_le_bytes();
-        let tail = Packed { block: Block::concat(&[&count, self.tail(at)]) };
+        let tail = Packed {
+            block: Block::concat(&[&count, self.tail(at)]),
+        };
         self.block.resize(at);
         self.set_len(index);
         tail

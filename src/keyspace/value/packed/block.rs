@@ -17,7 +17,10 @@
 //! 3. Every byte of the body is initialised. The slack is never exposed.
 //! 4. The pointer is a multiple of 8: `Slim` keeps a tag in its low bits.
 
-#![expect(unsafe_code, reason = "a thin refcounted allocation has no safe form in std")]
+#![expect(
+    unsafe_code,
+    reason = "a thin refcounted allocation has no safe form in std"
+)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::{self, NonNull};
@@ -73,7 +76,9 @@ fn layout(used: usize) -> Layout {
 impl Block {
     /// A block whose body is the given slices, one after the other.
     pub fn concat(parts: &[&[u8]]) -> Block {
-        let used = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        let used = parts
+            .iter()
+            .fold(0usize, |sum, part| sum.saturating_add(part.len()));
         let block = Block::uninit(used);
         let mut at = block.body();
         for part in parts {
@@ -95,7 +100,12 @@ impl Block {
             handle_alloc_error(layout)
         };
         // SAFETY: the allocation holds and is aligned for a header.
-        unsafe { head.write(Header { refs: AtomicU32::new(1), used: used as u32 }) };
+        unsafe {
+            head.write(Header {
+                refs: AtomicU32::new(1),
+                used: used as u32,
+            })
+        };
         Block { head }
     }
 
@@ -221,9 +231,12 @@ mod tests {
 
     #[test]
     fn size_classes_are_those_of_jemalloc() {
-        let given = [1, 8, 9, 16, 17, 128, 129, 160, 161, 192, 224, 225, 256, 257, 320, 4096, 4097];
-        let class =
-            [8, 8, 16, 16, 32, 128, 160, 160, 192, 192, 224, 256, 256, 320, 320, 4096, 5120];
+        let given = [
+            1, 8, 9, 16, 17, 128, 129, 160, 161, 192, 224, 225, 256, 257, 320, 4096, 4097,
+        ];
+        let class = [
+            8, 8, 16, 16, 32, 128, 160, 160, 192, 192, 224, 256, 256, 320, 320, 4096, 5120,
+        ];
         assert_eq!(given.map(size_class), class);
     }
 

@@ -138,7 +138,11 @@ fn canonical_int(text: &[u8]) -> Option<i64> {
         // 19 digits stay below 10^19, which a u64 holds.
         magnitude = magnitude * 10 + u64::from(digit - b'0');
     }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+    if negative {
+        0i64.checked_sub_unsigned(magnitude)
+    } else {
+        i64::try_from(magnitude).ok()
+    }
 }
 
 /// Length of an integer's decimal text.
@@ -168,7 +172,11 @@ impl<'a> Encoded<'a> {
     /// The reference to an element that lies outside in `slot`.
     pub fn outside(slot: u16) -> Encoded<'static> {
         let [a, b] = slot.to_le_bytes();
-        Encoded { head: [OUTSIDE, a, b, 0, 0, 0, 0, 0, 0], head_len: 3, body: &[] }
+        Encoded {
+            head: [OUTSIDE, a, b, 0, 0, 0, 0, 0, 0],
+            head_len: 3,
+            body: &[],
+        }
     }
 
     fn string(body: &'a [u8]) -> Encoded<'a> {
@@ -179,7 +187,11 @@ impl<'a> Encoded<'a> {
             128..=4095 => ([STR12 | l1, l0, 0, 0, 0, 0, 0, 0, 0], 2),
             _ => ([STR32, l0, l1, l2, l3, 0, 0, 0, 0], 5),
         };
-        Encoded { head, head_len, body }
+        Encoded {
+            head,
+            head_len,
+            body,
+        }
     }
 
     fn int(int: i64) -> Encoded<'a> {
@@ -193,11 +205,17 @@ impl<'a> Encoded<'a> {
             -0x8000_0000_0000..=0x7FFF_FFFF_FFFF => ([INT48, a, b, c, d, e, f, 0, 0], 7),
             _ => ([INT64, a, b, c, d, e, f, g, h], 9),
         };
-        Encoded { head, head_len, body: &[] }
+        Encoded {
+            head,
+            head_len,
+            body: &[],
+        }
     }
 
     fn head(&self) -> &[u8] {
-        self.head.get(..usize::from(self.head_len)).unwrap_or_default()
+        self.head
+            .get(..usize::from(self.head_len))
+            .unwrap_or_default()
     }
 
     /// A string's bytes; empty for an integer.
@@ -212,7 +230,9 @@ impl<'a> Encoded<'a> {
 
     /// Whether `encoded` begins with this very element.
     pub fn begins(&self, encoded: &[u8]) -> bool {
-        encoded.strip_prefix(self.head()).is_some_and(|rest| rest.starts_with(self.body))
+        encoded
+            .strip_prefix(self.head())
+            .is_some_and(|rest| rest.starts_with(self.body))
     }
 
     /// Writes it to the front of `out` and returns what is left of it. `out` is long enough:
@@ -230,7 +250,11 @@ impl<'a> Encoded<'a> {
 
     /// What a hash function reads: the body of a string, or the head of an integer.
     pub fn hashed(&self) -> &[u8] {
-        if self.body.is_empty() { self.head() } else { self.body }
+        if self.body.is_empty() {
+            self.head()
+        } else {
+            self.body
+        }
     }
 }
 
@@ -279,9 +303,7 @@ pub(in crate::keyspace::value) fn read(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> 
             return string(rest, u32::from_le_bytes([a, b, c, d]) as usize);
         }
         [INT16, a, b, ref rest @ ..] => (i64::from(i16::from_le_bytes([a, b])), rest),
-        [INT24, a, b, c, ref rest @ ..] => {
-            (i64::from(i32::from_le_bytes([0, a, b, c]) >> 8), rest)
-        }
+        [INT24, a, b, c, ref rest @ ..] => (i64::from(i32::from_le_bytes([0, a, b, c]) >> 8), rest),
         [INT32, a, b, c, d, ref rest @ ..] => (i64::from(i32::from_le_bytes([a, b, c, d])), rest),
         [INT48, a, b, c, d, e, f, ref rest @ ..] => {
             (i64::from_le_bytes([0, 0, a, b, c, d, e, f]) >> 16, rest)
@@ -319,7 +341,10 @@ mod tests {
     fn integers_round_trip_around_every_border() {
         for bit in 0..64 {
             for near in [-2i64, -1, 0, 1, 2] {
-                for int in [(1i64 << bit).wrapping_add(near), (-1i64 << bit).wrapping_add(near)] {
+                for int in [
+                    (1i64 << bit).wrapping_add(near),
+                    (-1i64 << bit).wrapping_add(near),
+                ] {
                     let out = encoded(Elem::Int(int));
                     let (back, rest) = read(&out).unwrap();
                     assert!(matches!(back, Elem::Int(i) if i == int), "{int}");
@@ -333,7 +358,15 @@ mod tests {
 
     #[test]
     fn integers_take_no_more_than_their_digits() {
-        let sizes = [(0, 1), (63, 1), (64, 2), (-1, 2), (4095, 2), (4096, 3), (-4097, 3)];
+        let sizes = [
+            (0, 1),
+            (63, 1),
+            (64, 2),
+            (-1, 2),
+            (4095, 2),
+            (4096, 3),
+            (-4097, 3),
+        ];
         for (int, size) in sizes {
             assert_eq!(encoded(Elem::Int(int)).len(), size, "{int}");
         }
@@ -344,21 +377,42 @@ mod tests {
 
     #[test]
     fn texts_that_are_not_canonical_stay_strings() {
-        for text in
-            ["", "-", "-0", "01", "+1", " 1", "1 ", "0x1", "1.0", "9223372036854775808", "--1"]
-        {
+        for text in [
+            "",
+            "-",
+            "-0",
+            "01",
+            "+1",
+            " 1",
+            "1 ",
+            "0x1",
+            "1.0",
+            "9223372036854775808",
+            "--1",
+        ] {
             let out = encoded(Elem::Bytes(text.as_bytes()));
             let (back, _) = read(&out).unwrap();
-            assert!(matches!(back, Elem::Bytes(b) if b == text.as_bytes()), "{text}");
+            assert!(
+                matches!(back, Elem::Bytes(b) if b == text.as_bytes()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn strings_round_trip_around_every_length_form() {
-        for len in [0, 1, 2, 126, 127, 128, 129, 255, 256, 4094, 4095, 4096, 4097, 70_000] {
+        for len in [
+            0, 1, 2, 126, 127, 128, 129, 255, 256, 4094, 4095, 4096, 4097, 70_000,
+        ] {
             let text = vec![b'x'; len];
             let out = encoded(Elem::Bytes(&text));
-            let head = if len < 128 { 1 } else if len < 4096 { 2 } else { 5 };
+            let head = if len < 128 {
+                1
+            } else if len < 4096 {
+                2
+            } else {
+                5
+            };
             assert_eq!(out.len(), len + head);
             assert!(matches!(read(&out).unwrap().0, Elem::Bytes(b) if b == text));
         }
@@ -366,7 +420,11 @@ mod tests {
 
     #[test]
     fn a_cut_encoding_reads_as_the_end() {
-        for elem in [Elem::Int(i64::MAX), Elem::Int(70_000), Elem::Bytes(&[b'x'; 300])] {
+        for elem in [
+            Elem::Int(i64::MAX),
+            Elem::Int(70_000),
+            Elem::Bytes(&[b'x'; 300]),
+        ] {
             let out = encoded(elem);
             for cut in 0..out.len() {
                 assert!(read(&out[..cut]).is_none());

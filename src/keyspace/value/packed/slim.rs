@@ -7,7 +7,10 @@
 //! `Slim` is `repr(transparent)` over that pointer: whoever stores the word may view it as the
 //! collection again.
 
-#![expect(unsafe_code, reason = "an owning tagged pointer has no safe form in std")]
+#![expect(
+    unsafe_code,
+    reason = "an owning tagged pointer has no safe form in std"
+)]
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -54,21 +57,31 @@ impl<T> Slim<T> {
         // SAFETY: `Packed` is transparent over a `NonNull`, so the word is that pointer; its
         // ownership moves into the word.
         let word = unsafe { std::mem::transmute::<Packed, NonNull<u8>>(packed) };
-        Slim { word, owns: PhantomData }
+        Slim {
+            word,
+            owns: PhantomData,
+        }
     }
 
     /// Holds the large form.
     pub fn large(large: T) -> Slim<T> {
         let () = Self::ALIGNED;
         let raw = NonNull::from(Box::leak(Box::new(large))).cast::<u8>();
-        Slim { word: raw.map_addr(|addr| addr | LARGE), owns: PhantomData }
+        Slim {
+            word: raw.map_addr(|addr| addr | LARGE),
+            owns: PhantomData,
+        }
     }
 
     /// The box's pointer, if it is one.
     fn boxed(&self) -> Option<NonNull<T>> {
         let addr = self.word.as_ptr().addr();
         let raw = self.word.as_ptr().map_addr(|addr| addr & !LARGE);
-        if addr & LARGE == 0 { None } else { NonNull::new(raw.cast()) }
+        if addr & LARGE == 0 {
+            None
+        } else {
+            NonNull::new(raw.cast())
+        }
     }
 
     /// Whether it is the large form.

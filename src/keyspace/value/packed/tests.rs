@@ -159,7 +159,10 @@ fn many_elements_are_counted_beyond_16_bits() {
 fn a_hash_of_ten_fields_and_190_bytes_takes_at_most_224() {
     let mut packed = Packed::new();
     for n in 0..10 {
-        packed.push_pair(format!("field{n}").as_bytes(), format!("value-{n:07}").as_bytes());
+        packed.push_pair(
+            format!("field{n}").as_bytes(),
+            format!("value-{n:07}").as_bytes(),
+        );
     }
     assert_eq!(packed.bytes_used(), 4 + 10 * (1 + 6 + 1 + 13));
     assert!(packed.size_bytes() <= 224, "{}", packed.size_bytes());
