@@ -72,7 +72,7 @@ impl Packed {
 
     /// Bytes the sequence takes in its block, the count and the elements' heads included.
     pub fn bytes_used(&self) -> usize {
-        self.block.len()
+        self.block.used()
     }
 
     /// Bytes taken from the allocator.
@@ -82,7 +82,7 @@ impl Packed {
 
     /// Whether elements of `added` bytes in all may still be added.
     pub fn fits(&self, added: usize) -> bool {
-        added < MAX_BYTES && self.block.len() + added < MAX_BYTES
+        added < MAX_BYTES && self.block.used() + added < MAX_BYTES
     }
 
     /// The position of the first element.
@@ -92,7 +92,7 @@ impl Packed {
 
     /// The position after the last element.
     pub fn end(&self) -> Pos {
-        Pos(self.block.len())
+        Pos(self.block.used())
     }
 
     fn tail(&self, at: usize) -> &[u8] {
@@ -114,7 +114,7 @@ impl Packed {
     /// The element at a position and the position after it; `None` at the end.
     pub fn read(&self, pos: Pos) -> Option<(Elem<'_>, Pos)> {
         let (elem, rest) = read(self.tail(pos.0))?;
-        Some((elem, Pos(self.block.len() - rest.len())))
+        Some((elem, Pos(self.block.used() - rest.len())))
     }
 
     /// The position after the element at `pos`.
@@ -135,7 +135,7 @@ impl Packed {
         let mut index = 0;
         while !rest.is_empty() {
             if wanted.begins(rest) {
-                return Some((index, Pos(self.block.len() - rest.len())));
+                return Some((index, Pos(self.block.used() - rest.len())));
             }
             for _ in 0..stride {
                 rest = rest.get(span(rest)..).unwrap_or_default();
@@ -166,7 +166,7 @@ impl Packed {
     pub fn iter_rev(&self) -> IterRev<'_> {
         let mut starts = SmallVec::new();
         let mut at = COUNT;
-        while at < self.block.len() {
+        while at < self.block.used() {
             starts.push(at);
             at += span(self.tail(at)).max(1);
         }
@@ -280,7 +280,7 @@ impl Packed {
     /// Appends all elements of another sequence.
     pub fn append(&mut self, other: &Packed) {
         let tail = other.tail(COUNT);
-        let end = self.block.len();
+        let end = self.block.used();
         self.block.splice(end, 0, tail.len()).copy_from_slice(tail);
         self.set_len(self.len() + other.len());
     }
@@ -310,7 +310,7 @@ impl<'e, E: Into<Elem<'e>>> Extend<E> for Packed {
             Encoded::new(elem.into()).append(&mut tail);
             count += 1;
         }
-        let end = self.block.len();
+        let end = self.block.used();
         self.block.splice(end, 0, tail.len()).copy_from_slice(&tail);
         self.set_len(count);
     }

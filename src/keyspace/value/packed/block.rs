@@ -120,14 +120,14 @@ impl Block {
     }
 
     /// Length of the body in bytes.
-    pub fn len(&self) -> usize {
+    pub fn used(&self) -> usize {
         // SAFETY: as in `refs`; `used` changes only through `&mut self` of the one owner.
         unsafe { (*self.head.as_ptr()).used as usize }
     }
 
     /// Bytes taken from the allocator.
     pub fn alloc_bytes(&self) -> usize {
-        size_class(HEADER + self.len())
+        size_class(HEADER + self.used())
     }
 
     /// Whether another handle shares the bytes.
@@ -140,7 +140,7 @@ impl Block {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `used` bytes of the body are initialised and nobody writes while `self` is
         // borrowed: writers hold the only handle mutably.
-        unsafe { std::slice::from_raw_parts(self.body(), self.len()) }
+        unsafe { std::slice::from_raw_parts(self.body(), self.used()) }
     }
 
     /// The body for writing; copied first if it is shared.
@@ -149,12 +149,12 @@ impl Block {
             *self = Block::concat(&[self.bytes()]);
         }
         // SAFETY: this is the only handle and it is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.body(), self.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.body(), self.used()) }
     }
 
     /// Makes the body `new` bytes long; what is added is zero.
     pub fn resize(&mut self, new: usize) {
-        let old = self.len();
+        let old = self.used();
         if self.is_shared() {
             let kept = self.bytes().get(..new.min(old)).unwrap_or_default();
             let fresh = Block::uninit(new);
@@ -188,7 +188,7 @@ impl Block {
     /// Replaces `removed` bytes at `at` by a gap of `added` bytes and returns the gap, whose
     /// content is unspecified. Positions beyond the end count as the end.
     pub fn splice(&mut self, at: usize, removed: usize, added: usize) -> &mut [u8] {
-        let old = self.len();
+        let old = self.used();
         let at = at.min(old);
         let tail = at.saturating_add(removed).min(old);
         let new = (old - (tail - at)).saturating_add(added);
@@ -221,7 +221,7 @@ impl Drop for Block {
         }
         fence(Ordering::Acquire);
         // SAFETY: this was the last handle, and the layout is the one it was allocated with.
-        unsafe { dealloc(self.head.as_ptr().cast(), layout(self.len())) };
+        unsafe { dealloc(self.head.as_ptr().cast(), layout(self.used())) };
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(before.bytes(), b"hello world");
         assert_eq!(middle.bytes(), b"Jello world");
         assert_eq!(&block.bytes()[..8], b"by world");
-        assert_eq!(block.len(), 297);
+        assert_eq!(block.used(), 297);
         assert!(block.bytes()[8..].iter().all(|&b| b == 0));
         assert!(!block.is_shared());
     }
