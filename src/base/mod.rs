@@ -7,3 +7,6 @@ pub mod glob;
 pub mod long_double;
 pub mod num;
 pub mod random;
+
+mod bignum;
+mod literal;

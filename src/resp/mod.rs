@@ -1,4 +1,5 @@
 //! The wire: requests in, replies out. Imports `base` alone.
 
+pub mod errors;
 pub mod parser;
 pub mod reply;
