@@ -166,7 +166,7 @@ impl Big {
     }
 
     /// Decimal digits, most significant first; `0` for zero.
-    pub(super) fn to_decimal(mut self) -> Vec<u8> {
+    pub(super) fn into_decimal(mut self) -> Vec<u8> {
         const CHUNK: u128 = 10_000_000_000_000_000_000;
         const CHUNK_DIGITS: usize = 19;
         let mut out = Vec::new();
@@ -202,12 +202,12 @@ mod tests {
     #[test]
     fn digits_survive_the_round_trip() {
         let text = b"123456789012345678901234567890123456789012345678901234567890";
-        assert_eq!(Big::from_digits(text.iter()).to_decimal(), text);
-        assert_eq!(Big::from_u128(0).to_decimal(), b"0");
+        assert_eq!(Big::from_digits(text.iter()).into_decimal(), text);
+        assert_eq!(Big::from_u128(0).into_decimal(), b"0");
         let mut thousand = Big::from_u128(1);
         thousand.mul_pow5(100);
         thousand.shl(100);
-        assert_eq!(thousand.to_decimal(), [&b"1"[..], &[b'0'; 100]].concat());
+        assert_eq!(thousand.into_decimal(), [&b"1"[..], &[b'0'; 100]].concat());
     }
 
     proptest! {

@@ -160,7 +160,7 @@ impl LongDouble {
         if self.exponent > 0 {
             let mut big = Big::from_u128(significand);
             big.shl(self.exponent.unsigned_abs());
-            return Err(big.to_decimal());
+            return Err(big.into_decimal());
         }
         // Below 2^64 * 10^17 < 2^121: nothing is lost before the shift, which drops the rest.
         let scaled = significand * SCALE;
