@@ -16,6 +16,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::flags::KeyFlags;
+use crate::base::num::parse_i64;
 
 /// One key of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -278,9 +279,7 @@ impl KeySpec {
                 step,
             } => {
                 let text = args.get(begin + count_at).ok_or(UnknownKeys)?;
-                let count = std::str::from_utf8(text)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
+                let count = parse_i64(text).and_then(|count| usize::try_from(count).ok());
                 let first = begin + first;
                 let last = first
                     .checked_add(count.ok_or(UnknownKeys)?)
