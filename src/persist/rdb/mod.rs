@@ -1,1 +1,26 @@
-//! The RDB format.
+//! The RDB format: files, diskless transfers, AOF preambles, and DUMP payloads.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`types`] | the numbers of the format |
+//! | [`source`], [`writer`] | lengths, strings, checksum: the bytes of a stream, either way |
+//! | [`listpack`], [`ziplist`], [`zipmap`], [`intset`], [`lzf`] | the packed blocks inside it |
+//! | [`file`] | files on disk: written whole or not at all, opened for loading |
+//! | [`error`] | what can be wrong, where, in Redis's sentences |
+//!
+//! Nothing here knows sockets or the keyspace's tables: streams are `std::io`.
+
+pub mod error;
+pub mod file;
+pub mod intset;
+pub mod listpack;
+pub mod lzf;
+pub mod piece;
+pub mod source;
+pub mod types;
+pub mod writer;
+pub mod zipmap;
+pub mod ziplist;
+
+pub use error::{Error, ErrorKind};
+pub use writer::{Config, Origin, ReplicationPoint, Usage, Writer};
