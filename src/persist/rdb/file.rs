@@ -192,7 +192,11 @@ pub fn save(
 /// Makes the names in a directory durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     // A relative name without a directory part has the empty path as its parent.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
     File::open(dir)?.sync_all()
 }
 
@@ -256,22 +260,37 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_saved_file_stands_alone_under_its_name() {
         let dir = tempfile::tempdir().unwrap();
-        let size = save(&target(dir.path(), "dump.rdb"), Config::default(), |writer| {
-            writer.header(&Origin::default())?;
-            writer.raw(&vec![0; 9 << 20])
-        })
+        let size = save(
+            &target(dir.path(), "dump.rdb"),
+            Config::default(),
+            |writer| {
+                writer.header(&Origin::default())?;
+                writer.raw(&vec![0; 9 << 20])
+            },
+        )
         .unwrap();
         assert_eq!(names(dir.path()), ["dump.rdb"]);
-        assert_eq!(fs::metadata(dir.path().join("dump.rdb")).unwrap().len(), size);
-        let opened = LoadFile::open(&dir.path().join("dump.rdb")).unwrap().unwrap();
+        assert_eq!(
+            fs::metadata(dir.path().join("dump.rdb")).unwrap().len(),
+            size
+        );
+        let opened = LoadFile::open(&dir.path().join("dump.rdb"))
+            .unwrap()
+            .unwrap();
         assert_eq!(opened.size, size);
-        assert!(LoadFile::open(&dir.path().join("other.rdb")).unwrap().is_none());
+        assert!(
+            LoadFile::open(&dir.path().join("other.rdb"))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -98,8 +98,14 @@ mod tests {
 
     #[test]
     fn each_width_is_read() {
-        assert_eq!(unpack(b"\x02\0\0\0\x02\0\0\0\xfe\xff\x05\0").unwrap(), [&b"-2"[..], b"5"]);
-        assert_eq!(unpack(b"\x04\0\0\0\x01\0\0\0\x40\x0d\x03\0").unwrap(), [b"200000"]);
+        assert_eq!(
+            unpack(b"\x02\0\0\0\x02\0\0\0\xfe\xff\x05\0").unwrap(),
+            [&b"-2"[..], b"5"]
+        );
+        assert_eq!(
+            unpack(b"\x04\0\0\0\x01\0\0\0\x40\x0d\x03\0").unwrap(),
+            [b"200000"]
+        );
         let big = b"\x08\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\x80";
         assert_eq!(unpack(big).unwrap(), [b"-9223372036854775808"]);
     }
@@ -109,9 +115,18 @@ mod tests {
         assert_eq!(unpack(b"\x03\0\0\0\x01\0\0\0abc").unwrap_err().at, 0);
         assert_eq!(unpack(b"\x02\0\0\0\x02\0\0\0ab").unwrap_err().at, 4);
         assert_eq!(unpack(b"\x02\0\0\0\xff\xff\xff\xffab").unwrap_err().at, 4);
-        assert_eq!(unpack(b"\x02\0\0\0\0\0\0\0").unwrap_err().what, "no members");
-        assert_eq!(unpack(b"\x02\0\0\0\x02\0\0\0\x05\0\x05\0").unwrap_err().at, 10);
-        assert_eq!(unpack(b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0").unwrap_err().at, 10);
+        assert_eq!(
+            unpack(b"\x02\0\0\0\0\0\0\0").unwrap_err().what,
+            "no members"
+        );
+        assert_eq!(
+            unpack(b"\x02\0\0\0\x02\0\0\0\x05\0\x05\0").unwrap_err().at,
+            10
+        );
+        assert_eq!(
+            unpack(b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0").unwrap_err().at,
+            10
+        );
         assert_eq!(unpack(b"\x02\0\0").unwrap_err().what, "header cut");
     }
 

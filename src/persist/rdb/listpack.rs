@@ -288,12 +288,41 @@ mod tests {
         let long = vec![b'x'; 5000];
         let longer = vec![b'y'; 70_000];
         let elements: Vec<&[u8]> = vec![
-            b"0", b"127", b"128", b"-1", b"4095", b"-4096", b"4096", b"-4097", b"32767", b"-32768",
-            b"32768", b"8388607", b"-8388608", b"8388608", b"2147483647", b"-2147483648",
-            b"2147483648", b"9223372036854775807", b"-9223372036854775808",
-            b"9223372036854775808", b"-0", b"01", b"", b"-", &long[..63], &long[..64],
-            &long[..4095], &long[..4096], &long[..124], &long[..125], &long[..126], &long[..127],
-            &longer[..16_378], &longer[..16_377], &longer,
+            b"0",
+            b"127",
+            b"128",
+            b"-1",
+            b"4095",
+            b"-4096",
+            b"4096",
+            b"-4097",
+            b"32767",
+            b"-32768",
+            b"32768",
+            b"8388607",
+            b"-8388608",
+            b"8388608",
+            b"2147483647",
+            b"-2147483648",
+            b"2147483648",
+            b"9223372036854775807",
+            b"-9223372036854775808",
+            b"9223372036854775808",
+            b"-0",
+            b"01",
+            b"",
+            b"-",
+            &long[..63],
+            &long[..64],
+            &long[..4095],
+            &long[..4096],
+            &long[..124],
+            &long[..125],
+            &long[..126],
+            &long[..127],
+            &longer[..16_378],
+            &longer[..16_377],
+            &longer,
         ];
         assert_eq!(unpack(&pack(&elements)).unwrap(), elements);
     }
@@ -325,10 +354,16 @@ mod tests {
         assert!(unpack(&damaged).is_err());
         let mut damaged = good.clone();
         damaged[12] = 5;
-        assert_eq!(unpack(&damaged).unwrap_err().what, "backward length is wrong");
+        assert_eq!(
+            unpack(&damaged).unwrap_err().what,
+            "backward length is wrong"
+        );
         let mut damaged = good;
         damaged[13] = 0xf5;
-        assert_eq!(unpack(&damaged).unwrap_err().what, "entry is malformed or cut");
+        assert_eq!(
+            unpack(&damaged).unwrap_err().what,
+            "entry is malformed or cut"
+        );
     }
 
     #[test]

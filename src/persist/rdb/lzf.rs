@@ -130,7 +130,8 @@ impl Compressor {
         let slot = self.slots.get_mut(slot_of(three))?;
         let now = self.base.wrapping_add(at as u32);
         let seen = std::mem::replace(slot, now);
-        seen.checked_sub(self.base).map(|position| position as usize)
+        seen.checked_sub(self.base)
+            .map(|position| position as usize)
     }
 
     fn run(&mut self, input: &[u8], end: usize, out: &mut Vec<u8>) -> bool {
@@ -202,7 +203,10 @@ pub fn decompress(input: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> 
         if out.len() + count > end {
             return None;
         }
-        let from = out.len().checked_sub(distance).filter(|&from| from >= start)?;
+        let from = out
+            .len()
+            .checked_sub(distance)
+            .filter(|&from| from >= start)?;
         // A copy may overlap what it writes; what is there already repeats.
         while count > 0 {
             let piece = count.min(out.len() - from);
@@ -236,7 +240,10 @@ mod tests {
         let mut compressor = Compressor::default();
         assert!(round_trip(&mut compressor, &[b'a'; 21]));
         assert!(round_trip(&mut compressor, &[0; 100_000]));
-        assert!(round_trip(&mut compressor, "abcdefgh".repeat(40).as_bytes()));
+        assert!(round_trip(
+            &mut compressor,
+            "abcdefgh".repeat(40).as_bytes()
+        ));
         let noise: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(167)).collect();
         assert!(!round_trip(&mut compressor, &noise));
         assert!(!compressor.compress(b"", 0, &mut Vec::new()));
@@ -264,16 +271,20 @@ mod tests {
     #[test]
     fn malformed_streams_are_refused() {
         let cases: &[(&[u8], usize)] = &[
-            (&[0x05, b'a'], 6),        // literal run longer than the input
-            (&[0x20, 0x00], 3),        // copy with nothing before it
+            (&[0x05, b'a'], 6),             // literal run longer than the input
+            (&[0x20, 0x00], 3),             // copy with nothing before it
             (&[0x00, b'a', 0x20, 0x01], 4), // copy from before the start
-            (&[0x00, b'a', 0xE0], 11), // cut in the middle of a copy
-            (&[0x00, b'a'], 2),        // short of the declared length
-            (&[0x01, b'a', b'b'], 1),  // more than the declared length
+            (&[0x00, b'a', 0xE0], 11),      // cut in the middle of a copy
+            (&[0x00, b'a'], 2),             // short of the declared length
+            (&[0x01, b'a', b'b'], 1),       // more than the declared length
             (&[0x00, b'a', 0xE0, 255, 0], 100),
         ];
         for (input, length) in cases {
-            assert_eq!(decompress(input, *length, &mut Vec::new()), None, "{input:?}");
+            assert_eq!(
+                decompress(input, *length, &mut Vec::new()),
+                None,
+                "{input:?}"
+            );
         }
     }
 

@@ -19,8 +19,8 @@ pub mod piece;
 pub mod source;
 pub mod types;
 pub mod writer;
-pub mod zipmap;
 pub mod ziplist;
+pub mod zipmap;
 
 pub use error::{Error, ErrorKind};
 pub use writer::{Config, Origin, ReplicationPoint, Usage, Writer};

@@ -238,9 +238,9 @@ impl<R: Read> Source<R> {
     pub fn length(&mut self) -> Result<u64> {
         match self.length_field()? {
             Length::Plain(length) => Ok(length),
-            Length::Special(form) => {
-                Err(self.corrupt(format!("Special encoding {form} where a length is expected")))
-            }
+            Length::Special(form) => Err(self.corrupt(format!(
+                "Special encoding {form} where a length is expected"
+            ))),
         }
     }
 
@@ -453,7 +453,10 @@ mod tests {
         assert_eq!(source.length_field().unwrap(), Length::Special(3));
         let error = source.length().unwrap_err();
         assert_eq!(error.offset, 19);
-        assert!(error.to_string().contains("Unknown length encoding 2"), "{error}");
+        assert!(
+            error.to_string().contains("Unknown length encoding 2"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -471,7 +474,12 @@ mod tests {
         for _ in 0..5 {
             slow.text_into(&mut text).unwrap();
         }
-        assert_eq!(text, ["abc-1-327682147483647", &"a".repeat(40)].concat().into_bytes());
+        assert_eq!(
+            text,
+            ["abc-1-327682147483647", &"a".repeat(40)]
+                .concat()
+                .into_bytes()
+        );
         let mut skipped = source(bytes);
         for _ in 0..5 {
             skipped.skip_string().unwrap();
@@ -487,7 +495,10 @@ mod tests {
         bytes.extend((0..3 << 20).map(|i: u32| (i * 7) as u8));
         bytes.extend(b"\x02hi");
         let mut source = source(&bytes);
-        assert_eq!(source.string().unwrap(), Piece::Bytes(&bytes[5..bytes.len() - 3]));
+        assert_eq!(
+            source.string().unwrap(),
+            Piece::Bytes(&bytes[5..bytes.len() - 3])
+        );
         assert_eq!(source.offset(), bytes.len() as u64 - 3);
         assert_eq!(source.string().unwrap(), Piece::Bytes(b"hi"));
         assert_eq!(source.checksum(), crc64(0, &bytes));

@@ -269,7 +269,10 @@ impl<W: Write> Writer<W> {
         self.aux(b"redis-ver", origin.server_version.as_bytes())?;
         self.aux_int(b"redis-bits", i64::from(usize::BITS))?;
         self.aux_int(b"ctime", origin.created_s)?;
-        self.aux_int(b"used-mem", i64::try_from(origin.used_memory).unwrap_or(i64::MAX))?;
+        self.aux_int(
+            b"used-mem",
+            i64::try_from(origin.used_memory).unwrap_or(i64::MAX),
+        )?;
         if let Some(point) = &origin.replication {
             self.aux_int(b"repl-stream-db", point.stream_db)?;
             self.aux(b"repl-id", point.id.as_bytes())?;
@@ -386,7 +389,10 @@ mod tests {
         ] {
             assert_eq!(written(|writer| writer.string(text)), bytes);
         }
-        assert_eq!(written(|writer| writer.int_string(1 << 40)), b"\x0d1099511627776");
+        assert_eq!(
+            written(|writer| writer.int_string(1 << 40)),
+            b"\x0d1099511627776"
+        );
         assert!(written(|writer| writer.string(&[b'a'; 1000])).len() < 30);
     }
 
@@ -400,7 +406,9 @@ mod tests {
         writer.header(&origin).unwrap();
         writer.database(0, 1, 0).unwrap();
         let head = (ObjectType::String, b"key");
-        writer.entry_head(head.0, head.1, Some(5), Usage::Frequency(9)).unwrap();
+        writer
+            .entry_head(head.0, head.1, Some(5), Usage::Frequency(9))
+            .unwrap();
         writer.string(&vec![7; 200_000]).unwrap();
         let offset = writer.offset();
         let (file, length) = writer.finish().unwrap();

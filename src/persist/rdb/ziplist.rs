@@ -122,7 +122,10 @@ impl<'a> Pieces<'a> for Ziplist<'a> {
             return Err(BadBlock::new("entry cut", self.at));
         };
         if previous != self.previous_length {
-            return Err(BadBlock::new("length of the previous entry is wrong", self.at));
+            return Err(BadBlock::new(
+                "length of the previous entry is wrong",
+                self.at,
+            ));
         }
         let Some((piece, length)) = rest.get(header..).and_then(decode) else {
             return Err(BadBlock::new("entry is malformed or cut", self.at));
@@ -219,10 +222,33 @@ pub(super) mod tests {
     fn every_encoding_is_read_exactly() {
         let long = vec![b'z'; 20_000];
         let elements: Vec<&[u8]> = vec![
-            b"0", b"12", b"13", b"-1", b"127", b"-128", b"128", b"32767", b"-32768", b"32768",
-            b"8388607", b"-8388608", b"8388608", b"-2147483648", b"2147483648",
-            b"9223372036854775807", b"-9223372036854775808", b"", b"x", &long[..63], &long[..64],
-            &long[..16_383], &long[..16_384], b"after a long one", &long[..252], &long[..251], b"7",
+            b"0",
+            b"12",
+            b"13",
+            b"-1",
+            b"127",
+            b"-128",
+            b"128",
+            b"32767",
+            b"-32768",
+            b"32768",
+            b"8388607",
+            b"-8388608",
+            b"8388608",
+            b"-2147483648",
+            b"2147483648",
+            b"9223372036854775807",
+            b"-9223372036854775808",
+            b"",
+            b"x",
+            &long[..63],
+            &long[..64],
+            &long[..16_383],
+            &long[..16_384],
+            b"after a long one",
+            &long[..252],
+            &long[..251],
+            b"7",
         ];
         assert_eq!(unpack(&build(&elements)).unwrap(), elements);
         assert!(unpack(&build(&[])).unwrap().is_empty());
@@ -248,7 +274,10 @@ pub(super) mod tests {
         }
         let mut damaged = good;
         damaged[18] = 0xff;
-        assert_eq!(unpack(&damaged).unwrap_err().what, "entry is malformed or cut");
+        assert_eq!(
+            unpack(&damaged).unwrap_err().what,
+            "entry is malformed or cut"
+        );
     }
 
     proptest! {
