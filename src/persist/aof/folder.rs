@@ -120,7 +120,10 @@ impl Folder {
             .open(&temp_path)
             .map_err(|e| failed(format!("Can't open the AOF manifest file {shown}"), e))?;
         file.write_all(&manifest.format()).map_err(|e| {
-            failed(format!("Error trying to write the temporary AOF manifest file {shown}"), e)
+            failed(
+                format!("Error trying to write the temporary AOF manifest file {shown}"),
+                e,
+            )
         })?;
         file.sync_data()
             .map_err(|e| failed(format!("Fail to fsync the temp AOF file {shown}"), e))?;
@@ -132,13 +135,24 @@ impl Folder {
             failed(doing, e)
         })?;
         sync_folder(&self.path()).map_err(|e| {
-            failed(format!("Fail to fsync AOF directory {}", self.shown(&name).display()), e)
+            failed(
+                format!(
+                    "Fail to fsync AOF directory {}",
+                    self.shown(&name).display()
+                ),
+                e,
+            )
         })
     }
 
     /// Makes sure that the folder is there.
     pub fn create(&self) -> Result<(), AofError> {
-        let doing = || format!("Can't open or create append-only dir {}", self.dirname.display());
+        let doing = || {
+            format!(
+                "Can't open or create append-only dir {}",
+                self.dirname.display()
+            )
+        };
         match fs::create_dir(self.path()) {
             Ok(()) => sync_folder(&self.dir).map_err(|e| failed(doing(), e)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.path().is_dir() => {
@@ -153,7 +167,10 @@ impl Folder {
         match fs::metadata(self.file(name)) {
             Ok(data) => Ok(data.len()),
             Err(error) => {
-                let doing = format!("Unable to obtain the AOF file {} length. stat", name.display());
+                let doing = format!(
+                    "Unable to obtain the AOF file {} length. stat",
+                    name.display()
+                );
                 Err(failed(doing, error))
             }
         }
@@ -171,7 +188,10 @@ impl Folder {
         self.save_manifest(&upgraded)?;
         let (from, into) = (self.filename.display(), self.dirname.display());
         fs::rename(self.old_file(), self.file(&self.filename)).map_err(|e| {
-            failed(format!("Error trying to move the old AOF file {from} into dir {into}"), e)
+            failed(
+                format!("Error trying to move the old AOF file {from} into dir {into}"),
+                e,
+            )
         })?;
         info!(
             "Successfully migrated an old-style AOF file ({from}) into the AOF directory ({into})."
@@ -185,7 +205,9 @@ impl Folder {
             return true;
         }
         let interrupted = manifest.incr().is_empty()
-            && manifest.base().is_some_and(|base| base.name == self.filename);
+            && manifest
+                .base()
+                .is_some_and(|base| base.name == self.filename);
         interrupted && !self.file(&self.filename).exists()
     }
 
@@ -201,9 +223,14 @@ impl Folder {
                 }
             }
         };
-        let spawned = std::thread::Builder::new().name("aof-unlink".to_owned()).spawn(delete);
+        let spawned = std::thread::Builder::new()
+            .name("aof-unlink".to_owned())
+            .spawn(delete);
         if let Err(error) = spawned {
-            warn!("Can't delete old AOF files in the background: {}", strerror(&error));
+            warn!(
+                "Can't delete old AOF files in the background: {}",
+                strerror(&error)
+            );
         }
     }
 
@@ -215,7 +242,10 @@ impl Folder {
             return Ok(());
         }
         for file in &files {
-            info!("Removing the history file {} in the background", file.name.display());
+            info!(
+                "Removing the history file {} in the background",
+                file.name.display()
+            );
         }
         self.delete_in_background(files.iter().map(|file| self.file(&file.name)).collect());
         self.save_manifest(&without)?;
@@ -232,7 +262,10 @@ impl Folder {
 pub fn read_manifest(path: &Path, shown: &Path) -> Result<Manifest, AofError> {
     let content = fs::read(path).map_err(|e| {
         let shown = shown.display();
-        failed(format!("Fatal error: can't open the AOF manifest file {shown} for reading"), e)
+        failed(
+            format!("Fatal error: can't open the AOF manifest file {shown} for reading"),
+            e,
+        )
     })?;
     Manifest::parse(&content).map_err(|error| {
         for line in manifest_error_lines(&error) {
@@ -246,7 +279,10 @@ pub fn read_manifest(path: &Path, shown: &Path) -> Result<Manifest, AofError> {
 pub fn manifest_error_lines(error: &super::manifest::ManifestError) -> Vec<String> {
     let mut lines = vec!["\n*** FATAL AOF MANIFEST FILE ERROR ***\n".to_owned()];
     if let Some(text) = &error.text {
-        lines.push(format!("Reading the manifest file, at line {}\n", error.line));
+        lines.push(format!(
+            "Reading the manifest file, at line {}\n",
+            error.line
+        ));
         lines.push(format!(">>> '{text}'\n"));
     }
     lines.push(format!("{}\n", error.reason));
@@ -345,6 +381,9 @@ mod tests {
 
     #[test]
     fn a_system_error_is_shown_in_the_words_of_the_c_library() {
-        assert_eq!(strerror(&io::Error::from_raw_os_error(2)), "No such file or directory");
+        assert_eq!(
+            strerror(&io::Error::from_raw_os_error(2)),
+            "No such file or directory"
+        );
     }
 }

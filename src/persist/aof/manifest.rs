@@ -110,7 +110,11 @@ impl Manifest {
             }
             if piece.last() != Some(&b'\n') {
                 let reason = "The AOF manifest file contains too long line";
-                return Err(ManifestError { line, text: None, reason });
+                return Err(ManifestError {
+                    line,
+                    text: None,
+                    reason,
+                });
             }
             let text = trim(piece);
             manifest.add_line(text).map_err(|reason| {
@@ -120,7 +124,11 @@ impl Manifest {
         }
         if line == 0 {
             let reason = "Found an empty AOF manifest";
-            return Err(ManifestError { line, text: None, reason });
+            return Err(ManifestError {
+                line,
+                text: None,
+                reason,
+            });
         }
         Ok(manifest)
     }
@@ -138,9 +146,7 @@ impl Manifest {
                 self.history.push(file);
                 Ok(())
             }
-            Kind::Incr if file.seq <= self.incr_seq => {
-                Err("Found a non-monotonic sequence number")
-            }
+            Kind::Incr if file.seq <= self.incr_seq => Err("Found a non-monotonic sequence number"),
             Kind::Incr => {
                 self.incr_seq = file.seq;
                 self.incr.push(file);
@@ -192,7 +198,13 @@ impl Manifest {
     /// Makes room for a new base: names it, and turns the present one into history.
     pub fn next_base(&mut self, filename: &OsStr, rdb_preamble: bool) -> OsString {
         if let Some(old) = self.base.take() {
-            self.history.insert(0, FileInfo { kind: Kind::History, ..old });
+            self.history.insert(
+                0,
+                FileInfo {
+                    kind: Kind::History,
+                    ..old
+                },
+            );
         }
         self.base_seq = self.base_seq.saturating_add(1);
         let mut name = filename.to_owned();
@@ -208,7 +220,10 @@ impl Manifest {
         let mut name = filename.to_owned();
         name.push(format!(".{}.incr.aof", self.incr_seq));
         let file = FileInfo::new(name.clone(), self.incr_seq, Kind::Incr);
-        self.incr.push(FileInfo { start_offset, ..file });
+        self.incr.push(FileInfo {
+            start_offset,
+            ..file
+        });
         name
     }
 
@@ -221,7 +236,9 @@ impl Manifest {
     /// does not know where it began does not learn where it ends. Returns whether that changed
     /// anything.
     pub fn set_end(&mut self, end: Option<End>) -> bool {
-        let Some(last) = self.incr.last_mut() else { return false };
+        let Some(last) = self.incr.last_mut() else {
+            return false;
+        };
         let end = end.filter(|_| last.start_offset.is_some());
         let changed = last.end != end;
         last.end = end;
@@ -235,7 +252,10 @@ impl Manifest {
         let old = std::mem::take(&mut self.incr);
         self.history.splice(
             0..0,
-            old.into_iter().map(|file| FileInfo { kind: Kind::History, ..file }),
+            old.into_iter().map(|file| FileInfo {
+                kind: Kind::History,
+                ..file
+            }),
         );
         self.incr.extend(keep);
     }
@@ -263,7 +283,13 @@ impl Manifest {
 
 impl FileInfo {
     fn new(name: OsString, seq: i64, kind: Kind) -> Self {
-        Self { name, seq, kind, start_offset: None, end: None }
+        Self {
+            name,
+            seq,
+            kind,
+            start_offset: None,
+            end: None,
+        }
     }
 
     fn format(&self, out: &mut Vec<u8>) {
@@ -298,7 +324,11 @@ fn next_piece<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         return None;
     }
     let limit = rest.len().min(MAX_LINE_BYTES);
-    let end = rest.iter().take(limit).position(|byte| *byte == b'\n').map_or(limit, |at| at + 1);
+    let end = rest
+        .iter()
+        .take(limit)
+        .position(|byte| *byte == b'\n')
+        .map_or(limit, |at| at + 1);
     let (piece, after) = rest.split_at(end);
     *rest = after;
     Some(piece)
@@ -316,8 +346,14 @@ fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 fn parse_line(text: &[u8]) -> Result<FileInfo, &'static str> {
-    let words = if text.is_empty() { None } else { args::split_args(text) };
-    let words = words.filter(|words| words.len() >= 6 && words.len() % 2 == 0).ok_or(INVALID)?;
+    let words = if text.is_empty() {
+        None
+    } else {
+        args::split_args(text)
+    };
+    let words = words
+        .filter(|words| words.len() >= 6 && words.len() % 2 == 0)
+        .ok_or(INVALID)?;
     let mut name = None;
     let mut seq = 0;
     let mut letter = None;
@@ -343,7 +379,9 @@ fn parse_line(text: &[u8]) -> Result<FileInfo, &'static str> {
             _ => {}
         }
     }
-    let (Some(name), Some(letter)) = (name, letter) else { return Err(INVALID) };
+    let (Some(name), Some(letter)) = (name, letter) else {
+        return Err(INVALID);
+    };
     if seq == 0 {
         return Err(INVALID);
     }
@@ -353,8 +391,18 @@ fn parse_line(text: &[u8]) -> Result<FileInfo, &'static str> {
         b'h' => Kind::History,
         _ => return Err("Unknown AOF file type"),
     };
-    let end = end_offset.map(|offset| End { offset, replid, stream_db });
-    Ok(FileInfo { name, seq, kind, start_offset, end })
+    let end = end_offset.map(|offset| End {
+        offset,
+        replid,
+        stream_db,
+    });
+    Ok(FileInfo {
+        name,
+        seq,
+        kind,
+        start_offset,
+        end,
+    })
 }
 
 fn parse_replid(text: &[u8]) -> Option<String> {
@@ -373,7 +421,9 @@ fn leading_number(text: &[u8]) -> i64 {
     let magnitude = digits
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
-        .fold(0i64, |n, byte| n.saturating_mul(10).saturating_add(i64::from(byte - b'0')));
+        .fold(0i64, |n, byte| {
+            n.saturating_mul(10).saturating_add(i64::from(byte - b'0'))
+        });
     if negative { -magnitude } else { magnitude }
 }
 
@@ -409,22 +459,37 @@ mod tests {
         let cases = [
             ("", "Found an empty AOF manifest"),
             ("file a seq 1 type i\n\nfile b seq 3 type i\n", INVALID),
-            ("file a seq 2 type i\nfile b seq 1 type i\n", "Found a non-monotonic sequence number"),
-            ("file a seq 1 type b\nfile b seq 2 type b\n", "Found duplicate base file information"),
+            (
+                "file a seq 2 type i\nfile b seq 1 type i\n",
+                "Found a non-monotonic sequence number",
+            ),
+            (
+                "file a seq 1 type b\nfile b seq 2 type b\n",
+                "Found duplicate base file information",
+            ),
             ("file a seq 1 type x\n", "Unknown AOF file type"),
             ("filx a seq 1 type b\n", INVALID),
             ("file a type i\n", INVALID),
             ("file a seq 1 type i newkey\n", INVALID),
             ("file a seq 0 type i\n", INVALID),
             ("file \"a seq 1 type i\n", INVALID),
-            ("file ../a seq 1 type i\n", "File can't be a path, just a filename"),
-            ("file a seq 1 type i", "The AOF manifest file contains too long line"),
+            (
+                "file ../a seq 1 type i\n",
+                "File can't be a path, just a filename",
+            ),
+            (
+                "file a seq 1 type i",
+                "The AOF manifest file contains too long line",
+            ),
         ];
         for (text, reason) in cases {
             assert_eq!(parse(text), Err(reason), "{text}");
         }
         let long = format!("file {} seq 1 type i\n", "x".repeat(1100));
-        assert_eq!(parse(&long), Err("The AOF manifest file contains too long line"));
+        assert_eq!(
+            parse(&long),
+            Err("The AOF manifest file contains too long line")
+        );
     }
 
     #[test]
@@ -471,7 +536,13 @@ mod tests {
         let kinds: Vec<String> = String::from_utf8(manifest.format())
             .unwrap()
             .lines()
-            .map(|line| line.split(' ').skip(1).step_by(4).collect::<Vec<_>>().join(" "))
+            .map(|line| {
+                line.split(' ')
+                    .skip(1)
+                    .step_by(4)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .collect();
         assert_eq!(
             kinds,
@@ -489,7 +560,11 @@ mod tests {
 
     #[test]
     fn the_end_is_noted_only_for_a_file_that_knows_its_start() {
-        let end = End { offset: 200, replid: None, stream_db: None };
+        let end = End {
+            offset: 200,
+            replid: None,
+            stream_db: None,
+        };
         let mut old = parse("file a seq 1 type i\n").unwrap();
         assert!(!old.set_end(Some(end.clone())));
         let mut new = parse("file a seq 1 type i startoffset 100\n").unwrap();
@@ -501,12 +576,11 @@ mod tests {
     }
 
     fn file_name() -> impl Strategy<Value = OsString> {
-        prop::collection::vec(any::<u8>(), 1..30)
-            .prop_map(|mut name| {
-                name.retain(|byte| !matches!(byte, b'/' | b'\\' | 0));
-                name.push(b'x');
-                OsString::from_vec(name)
-            })
+        prop::collection::vec(any::<u8>(), 1..30).prop_map(|mut name| {
+            name.retain(|byte| !matches!(byte, b'/' | b'\\' | 0));
+            name.push(b'x');
+            OsString::from_vec(name)
+        })
     }
 
     proptest! {
