@@ -334,7 +334,8 @@ pub(super) fn aof_directory_name(text: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// The check of `proc-title-template`: text with the variables Redis knows, in braces.
+/// The check of `proc-title-template`: text with the variables Redis knows, in braces. Something
+/// must be left of it where the title and the mode of a standalone server are empty.
 pub(super) fn title_template(text: &[u8]) -> Result<(), &'static str> {
     const PROBLEM: &str = "template format is invalid or contains unknown variables";
     const KNOWN: [&[u8]; 7] = [
@@ -347,9 +348,13 @@ pub(super) fn title_template(text: &[u8]) -> Result<(), &'static str> {
         b"config-file",
     ];
     let mut rest = text;
+    let mut is_blank = true;
     while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
-        let after = rest.get(open + 1..).unwrap_or_default();
+        let (before, after) = rest.split_at_checked(open).ok_or(PROBLEM)?;
+        let after = after.get(1..).unwrap_or_default();
+        is_blank &= before.iter().all(|byte| *byte == b' ');
         if let Some(literal) = after.strip_prefix(b"{") {
+            is_blank = false;
             rest = literal;
             continue;
         }
@@ -360,9 +365,11 @@ pub(super) fn title_template(text: &[u8]) -> Result<(), &'static str> {
         if !KNOWN.contains(&variable) {
             return Err(PROBLEM);
         }
-        rest = tail;
+        is_blank &= matches!(variable, b"title" | b"server-mode");
+        rest = tail.get(1..).unwrap_or_default();
     }
-    Ok(())
+    is_blank &= rest.iter().all(|byte| *byte == b' ');
+    if is_blank { Err(PROBLEM) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -480,5 +487,6 @@ mod tests {
         assert_eq!(title_template(b"--plain {{literal"), Ok(()));
         assert!(title_template(b"{bad}").is_err());
         assert!(title_template(b"{title").is_err());
+        assert!(title_template(b"{title} ").is_err() && title_template(b"").is_err());
     }
 }

@@ -263,7 +263,9 @@ fn checked_names<T: AsRef<[u8]>>(
 
 /// Sets one directive from the one argument of CONFIG SET, which spaces divide.
 fn set_one(directive: &Directive, settings: &mut Settings, value: &[u8]) -> Result<(), String> {
-    if directive.takes_many() {
+    if directive.takes_many() && value.is_empty() {
+        directive.set(settings, &[], false)
+    } else if directive.takes_many() {
         let args: Vec<&[u8]> = value.split(|byte| *byte == b' ').collect();
         directive.set(settings, &args, false)
     } else {

@@ -12,6 +12,9 @@
 //! | `io-threads` | the number of cores | 1 | every worker executes commands |
 //! | `repl-rdb-channel` | `no` | `yes` | a full sync uses the one connection |
 //! | `rdb-version` | 11 | absent | lowers the format for older replicas |
+//!
+//! Values are taken and refused as there, in the same words, but for amounts of memory of 2^63
+//! bytes and more, which are not amounts of memory here, and for what [`Honour::Refused`] marks.
 
 use super::codec::{INT_MAX, Int, OneOf, Text, YesNo};
 use super::directive::{Directive, Flags, Honour, Slot};

@@ -48,8 +48,9 @@ group! {
         /// Whether a replica loads the data set of a full sync from the socket.
         "repl-diskless-load" = repl_diskless_load: DisklessLoad = DisklessLoad::Disabled,
             OneOf::<DisklessLoad>::new(), [DENY_LOADING];
-        /// Bytes of the stream kept for replicas that come back.
-        "repl-backlog-size" = repl_backlog_size: u64 = 1 << 20, Int::memory(1, i64::MAX);
+        /// Bytes of the stream kept for replicas that come back; at least 16 KiB.
+        "repl-backlog-size" = repl_backlog_size: u64 = 1 << 20,
+            Int::memory(1, i64::MAX).clamped(16 << 10, i64::MAX);
         /// Seconds without replicas after which the backlog is freed; 0 for never.
         "repl-backlog-ttl" = repl_backlog_ttl_seconds: u64 = 3600, Int::range(0, i64::MAX);
         /// Seconds of silence after which a replication link is given up.
