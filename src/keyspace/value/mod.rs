@@ -1,5 +1,6 @@
 //! The value types and their encodings.
 
+pub mod btree;
 pub mod hash;
 pub mod list;
 pub mod packed;
