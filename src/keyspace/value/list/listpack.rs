@@ -262,7 +262,7 @@ impl Listpack {
 
     /// Bytes of all entries.
     pub fn size(&self) -> usize {
-        self.block.len().saturating_sub(HEADER + self.gap())
+        self.block.used().saturating_sub(HEADER + self.gap())
     }
 
     /// Bytes taken from the allocator.
@@ -303,14 +303,29 @@ impl Listpack {
         IterRev { rest: self.entries().get(..end).unwrap_or_default() }
     }
 
+    /// Shows the elements from index `from` to before `to`, in the order that begins at `end`.
+    pub fn visit(&self, from: usize, to: usize, end: End, each: &mut impl FnMut(Elem<'_>)) {
+        let wanted = to.saturating_sub(from);
+        match end {
+            End::Head => {
+                let at = self.offset_of(from).unwrap_or(usize::MAX);
+                self.iter(at).take(wanted).for_each(each);
+            }
+            End::Tail => {
+                let at = self.offset_of(to).unwrap_or(0);
+                self.iter_rev(at).take(wanted).for_each(each);
+            }
+        }
+    }
+
     /// Adds an element at the end.
     pub fn push_back(&mut self, entry: &Entry<'_>) {
-        let (used, gap) = (self.block.len(), self.gap());
+        let (used, gap) = (self.block.used(), self.gap());
         let class = |body: usize| size_class(BLOCK_HEADER + body);
         if gap > 0 && class(used + entry.size()) > class(used) {
             self.drop_gap();
         }
-        let used = self.block.len();
+        let used = self.block.used();
         entry.write(self.block.splice(used, 0, entry.size()));
         self.set_count(self.count() + 1);
     }
@@ -432,7 +447,7 @@ impl Listpack {
         if from > 0 {
             self.block.splice(HEADER + gap + from, to - from, 0);
         } else {
-            let gap = (gap + to).min(self.block.len() - HEADER);
+            let gap = (gap + to).min(self.block.used() - HEADER);
             self.set_field(0, gap);
             if gap > self.size() {
                 self.drop_gap();
@@ -455,7 +470,7 @@ impl Listpack {
     /// Appends all elements of another node.
     pub fn append(&mut self, other: &Listpack) {
         self.drop_gap();
-        let (used, count) = (self.block.len(), self.count() + other.count());
+        let (used, count) = (self.block.used(), self.count() + other.count());
         let entries = other.entries();
         self.block.splice(used, 0, entries.len()).copy_from_slice(entries);
         self.set_count(count);

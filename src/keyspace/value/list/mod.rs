@@ -170,7 +170,7 @@ impl List {
             let done = match &mut self.repr {
                 Repr::Small(node) => {
                     let from = if end == End::Head { 0 } else { node.count() - left };
-                    Node::Packed(node.clone()).visit(from, from + left, end, &mut each);
+                    node.visit(from, from + left, end, &mut each);
                     node.remove_range(from, left);
                     left
                 }
@@ -223,7 +223,7 @@ impl List {
             }
             Repr::Large(tree) => {
                 // The tree is asked twice: an edit learns the leaf, not the position within.
-                let at = self_position(tree, index);
+                let at = position_in_leaf(tree, index);
                 tree.edit(&mut At(index as u64), |level, i| {
                     node::replace(level, i, at, limits, value);
                 });
@@ -247,7 +247,7 @@ impl List {
                 }
             }
             Repr::Large(tree) => {
-                let at = self_position(tree, index);
+                let at = position_in_leaf(tree, index);
                 tree.edit(&mut At(index as u64), |level, i| {
                     node::insert(level, i, at, limits, value);
                 });
@@ -332,7 +332,7 @@ impl List {
             Repr::Small(node) => node.remove_range(range.start, left),
             Repr::Large(tree) => {
                 while left > 0 {
-                    let at = self_position(tree, range.start);
+                    let at = position_in_leaf(tree, range.start);
                     let done = tree.edit(&mut At(range.start as u64), |level, i| {
                         let has = level.leaf(i).map_or(0, Node::count);
                         let n = left.min(has.saturating_sub(at));
@@ -367,9 +367,7 @@ impl List {
             return;
         }
         let tree = match &self.repr {
-            Repr::Small(node) => {
-                return Node::Packed(node.clone()).visit(start, end, from, &mut each);
-            }
+            Repr::Small(node) => return node.visit(start, end, from, &mut each),
             Repr::Large(tree) => tree,
         };
         let mut left = end - start;
@@ -559,7 +557,7 @@ impl List {
 }
 
 /// Position, within its leaf, of the element at `index`.
-fn self_position(tree: &Tree<(), Node>, index: usize) -> usize {
+fn position_in_leaf(tree: &Tree<(), Node>, index: usize) -> usize {
     let mut at = At(index as u64);
     tree.find(&mut at);
     at.0 as usize

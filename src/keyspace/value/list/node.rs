@@ -98,18 +98,10 @@ impl Node {
 
     /// Shows the elements from `from` to before `to`, in the order that begins at `end`.
     pub(super) fn visit(&self, from: usize, to: usize, end: End, each: &mut impl FnMut(Elem<'_>)) {
-        let wanted = to.saturating_sub(from);
-        match (self, end) {
-            (Node::Packed(node), End::Head) => {
-                let at = node.offset_of(from).unwrap_or(usize::MAX);
-                node.iter(at).take(wanted).for_each(each);
-            }
-            (Node::Packed(node), End::Tail) => {
-                let at = node.offset_of(to).unwrap_or(0);
-                node.iter_rev(at).take(wanted).for_each(each);
-            }
-            (Node::Plain(bytes), _) if wanted > 0 => each(Elem::Bytes(bytes)),
-            (Node::Plain(_), _) => {}
+        match self {
+            Node::Packed(node) => node.visit(from, to, end, each),
+            Node::Plain(bytes) if from < to => each(Elem::Bytes(bytes)),
+            Node::Plain(_) => {}
         }
     }
 
