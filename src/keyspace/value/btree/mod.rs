@@ -88,7 +88,10 @@ pub struct By<F>(pub F);
 
 impl<S, F: FnMut(&S) -> bool> Seek<S> for By<F> {
     fn choose(&mut self, separators: &[S], _: &[u64]) -> usize {
-        separators.get(1..).unwrap_or_default().partition_point(|s| (self.0)(s))
+        separators
+            .get(1..)
+            .unwrap_or_default()
+            .partition_point(|s| (self.0)(s))
     }
 }
 
@@ -126,7 +129,11 @@ pub struct Level<S, H> {
 
 impl<S, H> Level<S, H> {
     fn bottom() -> Self {
-        Level { counts: Vec::new(), separators: Vec::new(), kids: Kids::Leaves(Vec::new()) }
+        Level {
+            counts: Vec::new(),
+            separators: Vec::new(),
+            kids: Kids::Leaves(Vec::new()),
+        }
     }
 
     /// Number of children.
@@ -151,7 +158,8 @@ impl<S, H> Level<S, H> {
             }
             return 0;
         }
-        seek.choose(&self.separators, &self.counts).min(self.counts.len() - 1)
+        seek.choose(&self.separators, &self.counts)
+            .min(self.counts.len() - 1)
     }
 
     /// The leaf handle at `i` of a bottom level.
@@ -209,7 +217,11 @@ impl<S, H> Level<S, H> {
         make_room(&mut self.counts);
         self.counts.insert(i, count);
         make_room(&mut self.separators);
-        let at = if i == 0 && !self.separators.is_empty() { 1 } else { i };
+        let at = if i == 0 && !self.separators.is_empty() {
+            1
+        } else {
+            i
+        };
         self.separators.insert(at, separator);
     }
 
@@ -243,7 +255,8 @@ impl<S: Clone, H: Clone> Level<S, H> {
     fn join(&mut self, separator: S, right: &Self) {
         self.counts.extend_from_slice(&right.counts);
         self.separators.push(separator);
-        self.separators.extend_from_slice(right.separators.get(1..).unwrap_or_default());
+        self.separators
+            .extend_from_slice(right.separators.get(1..).unwrap_or_default());
         match (&mut self.kids, &right.kids) {
             (Kids::Leaves(a), Kids::Leaves(b)) => a.extend_from_slice(b),
             (Kids::Levels(a), Kids::Levels(b)) => a.extend_from_slice(b),
@@ -264,8 +277,12 @@ impl<S: Clone, H: Clone> Level<S, H> {
 
     /// Repairs the shape around child `i`, whose content has just changed.
     fn repair(&mut self, i: usize, edge: Edge) {
-        let Kids::Levels(levels) = &mut self.kids else { return };
-        let Some(child) = levels.get_mut(i) else { return };
+        let Kids::Levels(levels) = &mut self.kids else {
+            return;
+        };
+        let Some(child) = levels.get_mut(i) else {
+            return;
+        };
         if child.is_empty() {
             levels.remove(i);
             self.forget_child(i);
@@ -275,7 +292,9 @@ impl<S: Clone, H: Clone> Level<S, H> {
             let child = Arc::make_mut(child);
             let right = child.split_off(child.cut(edge));
             let (kept, cut) = (child.total(), right.total());
-            let Some(separator) = right.separators.first().cloned() else { return };
+            let Some(separator) = right.separators.first().cloned() else {
+                return;
+            };
             make_room(levels);
             levels.insert(i + 1, Arc::new(right));
             make_room(&mut self.counts);
@@ -296,7 +315,9 @@ impl<S: Clone, H: Clone> Level<S, H> {
     }
 
     fn join_children(&mut self, i: usize) {
-        let Kids::Levels(levels) = &mut self.kids else { return };
+        let Kids::Levels(levels) = &mut self.kids else {
+            return;
+        };
         if i + 1 >= levels.len() {
             return;
         }
@@ -328,7 +349,10 @@ pub struct Tree<S, H> {
 
 impl<S: Clone, H: Clone> Default for Tree<S, H> {
     fn default() -> Self {
-        Tree { root: Arc::new(Level::bottom()), len: 0 }
+        Tree {
+            root: Arc::new(Level::bottom()),
+            len: 0,
+        }
     }
 }
 
@@ -410,10 +434,16 @@ impl<S: Clone, H: Clone> Tree<S, H> {
         let right = root.split_off(root.cut(Edge::Inside));
         let left = std::mem::replace(root, Level::bottom());
         let counts = vec![left.total(), right.total()];
-        let separators =
-            [&left, &right].iter().filter_map(|level| level.separators.first().cloned()).collect();
+        let separators = [&left, &right]
+            .iter()
+            .filter_map(|level| level.separators.first().cloned())
+            .collect();
         let kids = Kids::Levels(vec![Arc::new(left), Arc::new(right)]);
-        self.root = Arc::new(Level { counts, separators, kids });
+        self.root = Arc::new(Level {
+            counts,
+            separators,
+            kids,
+        });
     }
 
     /// Bytes the levels take, leaves not counted.

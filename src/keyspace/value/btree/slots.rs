@@ -26,14 +26,20 @@ pub struct Slots<T> {
 
 impl<T: Clone> Default for Slots<T> {
     fn default() -> Self {
-        Slots { chunks: Arc::new(Vec::new()), free: Arc::new(Vec::new()), next: 0 }
+        Slots {
+            chunks: Arc::new(Vec::new()),
+            free: Arc::new(Vec::new()),
+            next: 0,
+        }
     }
 }
 
 impl<T: Clone> Slots<T> {
     /// All handles, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.places.iter().flatten())
+        self.chunks
+            .iter()
+            .flat_map(|chunk| chunk.places.iter().flatten())
     }
 
     /// The handle of number `id`.
@@ -107,8 +113,14 @@ mod tests {
         *slots.get_mut(71).unwrap() = 1071;
         assert_eq!(slots.insert(5), 70);
         assert_eq!(slots.insert(6), 200);
-        assert_eq!((slots.get(70), slots.get(71), slots.get(200)), (Some(&5), Some(&1071), Some(&6)));
-        assert_eq!((before.get(70), before.get(71), before.get(200)), (Some(&70), Some(&71), None));
+        assert_eq!(
+            (slots.get(70), slots.get(71), slots.get(200)),
+            (Some(&5), Some(&1071), Some(&6))
+        );
+        assert_eq!(
+            (before.get(70), before.get(71), before.get(200)),
+            (Some(&70), Some(&71), None)
+        );
         assert_eq!(slots.get(u32::MAX), None);
     }
 }

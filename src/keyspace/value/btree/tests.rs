@@ -16,7 +16,9 @@ fn insert(tree: &mut TestTree, key: u32) -> bool {
             level.insert_leaf(0, 0, vec![key], 1);
             return true;
         };
-        let Err(at) = leaf.binary_search(&key) else { return false };
+        let Err(at) = leaf.binary_search(&key) else {
+            return false;
+        };
         leaf.insert(at, key);
         if leaf.len() > LEAF {
             let right = leaf.split_off(LEAF / 2);
@@ -35,8 +37,12 @@ fn insert(tree: &mut TestTree, key: u32) -> bool {
 fn remove(tree: &mut TestTree, key: u32) -> bool {
     let mut seek = By(|s: &u32| *s <= key);
     tree.edit(&mut seek, |level, i| {
-        let Some(leaf) = level.leaf_mut(i) else { return false };
-        let Ok(at) = leaf.binary_search(&key) else { return false };
+        let Some(leaf) = level.leaf_mut(i) else {
+            return false;
+        };
+        let Ok(at) = leaf.binary_search(&key) else {
+            return false;
+        };
         leaf.remove(at);
         let count = leaf.len() as u64;
         level.set_count(i, count);
@@ -73,7 +79,12 @@ fn check_level(level: &Level<u32, Vec<u32>>, low: u32, high: u32, is_root: bool)
     assert!(level.len() <= FANOUT);
     assert!(is_root || !level.is_empty());
     assert_eq!(level.counts.len(), level.separators.len());
-    assert!(level.separators.get(1..).is_none_or(|rest| rest.is_sorted()));
+    assert!(
+        level
+            .separators
+            .get(1..)
+            .is_none_or(|rest| rest.is_sorted())
+    );
     let mut total = 0;
     for i in 0..level.len() {
         let from = if i == 0 { low } else { level.separators[i] };
@@ -93,7 +104,10 @@ fn check_level(level: &Level<u32, Vec<u32>>, low: u32, high: u32, is_root: bool)
 
 fn check(tree: &TestTree, model: &[u32]) {
     if !model.is_empty() {
-        assert_eq!(check_level(&tree.root, 0, u32::MAX, true), model.len() as u64);
+        assert_eq!(
+            check_level(&tree.root, 0, u32::MAX, true),
+            model.len() as u64
+        );
     }
     assert_eq!(tree.len(), model.len() as u64);
     assert_eq!(forward(tree), model);
@@ -107,13 +121,19 @@ fn loading_in_order_from_either_end_makes_full_levels() {
         let rising = keys[0] == 0;
         for key in keys {
             if rising {
-                tree.edit(&mut Last, |level, _| level.insert_leaf(level.len(), (), vec![key], 1));
+                tree.edit(&mut Last, |level, _| {
+                    level.insert_leaf(level.len(), (), vec![key], 1)
+                });
             } else {
-                tree.edit(&mut First, |level, _| level.insert_leaf(0, (), vec![key], 1));
+                tree.edit(&mut First, |level, _| {
+                    level.insert_leaf(0, (), vec![key], 1)
+                });
             }
         }
         assert_eq!(tree.len(), 4000);
-        let Kids::Levels(levels) = &tree.root.kids else { panic!("two levels") };
+        let Kids::Levels(levels) = &tree.root.kids else {
+            panic!("two levels")
+        };
         assert!(levels.len() <= 4000 / FANOUT + 3, "{}", levels.len());
         for (pos, want) in [(0, 0), (1, 1), (2500, 2500), (3999, 3999)] {
             assert_eq!(tree.find(&mut At(pos)), Some(&vec![want]));
@@ -163,7 +183,10 @@ fn ranked_seek_counts_what_lies_left() {
         insert(&mut tree, key * 2);
     }
     for key in [0u32, 1, 2, 777, 2000, 5998, 9999] {
-        let mut seek = Ranked { reaches: |s: &u32| *s <= key, before: 0 };
+        let mut seek = Ranked {
+            reaches: |s: &u32| *s <= key,
+            before: 0,
+        };
         let leaf = tree.find(&mut seek).unwrap();
         let rank = seek.before + leaf.iter().filter(|&&k| k < key).count() as u64;
         assert_eq!(rank, (0..3000).filter(|k| k * 2 < key).count() as u64);

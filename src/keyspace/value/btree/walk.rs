@@ -13,7 +13,9 @@ pub struct Walk<'a, S, H> {
 
 impl<'a, S, H> Walk<'a, S, H> {
     pub(super) fn new(root: &'a Level<S, H>, seek: &mut impl Seek<S>) -> Self {
-        let mut walk = Walk { path: SmallVec::new() };
+        let mut walk = Walk {
+            path: SmallVec::new(),
+        };
         let mut level = root;
         loop {
             if level.is_empty() {
@@ -67,7 +69,9 @@ impl<'a, S, H> Walk<'a, S, H> {
 
     fn descend(&mut self, pick: impl Fn(&Level<S, H>) -> usize) {
         while let Some((level, i)) = self.path.last() {
-            let Kids::Levels(levels) = &level.kids else { return };
+            let Kids::Levels(levels) = &level.kids else {
+                return;
+            };
             let Some(next) = levels.get(*i) else { return };
             self.path.push((next, pick(next)));
         }

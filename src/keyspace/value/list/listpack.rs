@@ -63,9 +63,16 @@ fn back_length(len: usize) -> ([u8; 5], u8) {
         0..=127 => ([len as u8, 0, 0, 0, 0], 1),
         128..=16382 => ([seven(7, 0), seven(0, 0x80), 0, 0, 0], 2),
         16383..=2097150 => ([seven(14, 0), seven(7, 0x80), seven(0, 0x80), 0, 0], 3),
-        2097151..=268435454 => {
-            ([seven(21, 0), seven(14, 0x80), seven(7, 0x80), seven(0, 0x80), 0], 4)
-        }
+        2097151..=268435454 => (
+            [
+                seven(21, 0),
+                seven(14, 0x80),
+                seven(7, 0x80),
+                seven(0, 0x80),
+                0,
+            ],
+            4,
+        ),
         _ => {
             let [a, b, c] = [seven(21, 0x80), seven(14, 0x80), seven(7, 0x80)];
             ([seven(28, 0), a, b, c, seven(0, 0x80)], 5)
@@ -101,14 +108,24 @@ impl<'a> Entry<'a> {
             }
         };
         let (back, back_len) = back_length(usize::from(head_len) + body.len());
-        Entry { head, head_len, back, back_len, body }
+        Entry {
+            head,
+            head_len,
+            back,
+            back_len,
+            body,
+        }
     }
 
     fn parts(&self) -> [&[u8]; 3] {
         [
-            self.head.get(..usize::from(self.head_len)).unwrap_or_default(),
+            self.head
+                .get(..usize::from(self.head_len))
+                .unwrap_or_default(),
             self.body,
-            self.back.get(..usize::from(self.back_len)).unwrap_or_default(),
+            self.back
+                .get(..usize::from(self.back_len))
+                .unwrap_or_default(),
         ]
     }
 
@@ -120,7 +137,9 @@ impl<'a> Entry<'a> {
     /// Writes the entry into `out`, which is as long as it.
     fn write(&self, mut out: &mut [u8]) {
         for part in self.parts() {
-            let Some((front, rest)) = out.split_at_mut_checked(part.len()) else { return };
+            let Some((front, rest)) = out.split_at_mut_checked(part.len()) else {
+                return;
+            };
             front.copy_from_slice(part);
             out = rest;
         }
@@ -134,7 +153,9 @@ impl<'a> Entry<'a> {
     /// Whether `entries` begins with this very element.
     pub fn begins(&self, entries: &[u8]) -> bool {
         let [head, body, _] = self.parts();
-        entries.strip_prefix(head).is_some_and(|rest| rest.starts_with(body))
+        entries
+            .strip_prefix(head)
+            .is_some_and(|rest| rest.starts_with(body))
     }
 }
 
@@ -219,7 +240,9 @@ pub struct Listpack {
 
 impl Default for Listpack {
     fn default() -> Self {
-        Listpack { block: Block::concat(&[&[0; HEADER]]) }
+        Listpack {
+            block: Block::concat(&[&[0; HEADER]]),
+        }
     }
 }
 
@@ -227,7 +250,9 @@ impl Listpack {
     /// A node of these entries, which are `count` sound ones in canonical form.
     pub fn of_entries(entries: &[u8], count: usize) -> Self {
         let count = (count as u32).to_le_bytes();
-        Listpack { block: Block::concat(&[&[0; 4], &count, entries]) }
+        Listpack {
+            block: Block::concat(&[&[0; 4], &count, entries]),
+        }
     }
 
     fn field(&self, at: usize) -> usize {
@@ -236,7 +261,11 @@ impl Listpack {
     }
 
     fn set_field(&mut self, at: usize, value: usize) {
-        let bytes = self.block.bytes_mut().get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+        let bytes = self
+            .block
+            .bytes_mut()
+            .get_mut(at..)
+            .and_then(<[u8]>::first_chunk_mut);
         if let Some(bytes) = bytes {
             *bytes = (value as u32).to_le_bytes();
         }
@@ -257,7 +286,10 @@ impl Listpack {
 
     /// All entries.
     pub fn entries(&self) -> &[u8] {
-        self.block.bytes().get(HEADER + self.gap()..).unwrap_or_default()
+        self.block
+            .bytes()
+            .get(HEADER + self.gap()..)
+            .unwrap_or_default()
     }
 
     /// Bytes of all entries.
@@ -295,12 +327,16 @@ impl Listpack {
 
     /// Elements from offset `at` on.
     pub fn iter(&self, at: usize) -> Iter<'_> {
-        Iter { rest: self.entries().get(at..).unwrap_or_default() }
+        Iter {
+            rest: self.entries().get(at..).unwrap_or_default(),
+        }
     }
 
     /// Elements before offset `end`, the last one first.
     pub fn iter_rev(&self, end: usize) -> IterRev<'_> {
-        IterRev { rest: self.entries().get(..end).unwrap_or_default() }
+        IterRev {
+            rest: self.entries().get(..end).unwrap_or_default(),
+        }
     }
 
     /// Shows the elements from index `from` to before `to`, in the order that begins at `end`.
@@ -381,7 +417,9 @@ impl Listpack {
         }
         let (need, gap) = (entry.size(), self.gap());
         if gap >= need {
-            self.block.bytes_mut().copy_within(HEADER + gap..HEADER + gap + at, HEADER + gap - need);
+            self.block
+                .bytes_mut()
+                .copy_within(HEADER + gap..HEADER + gap + at, HEADER + gap - need);
             self.set_field(0, gap - need);
             self.write_at(at, entry);
         } else {
@@ -392,7 +430,9 @@ impl Listpack {
 
     /// Replaces the element at offset `at`.
     pub fn replace(&mut self, at: usize, entry: &Entry<'_>) {
-        let Some(old) = self.entries().get(at..).and_then(span) else { return };
+        let Some(old) = self.entries().get(at..).and_then(span) else {
+            return;
+        };
         let from = HEADER + self.gap() + at;
         entry.write(self.block.splice(from, old, entry.size()));
     }
@@ -472,7 +512,9 @@ impl Listpack {
         self.drop_gap();
         let (used, count) = (self.block.used(), self.count() + other.count());
         let entries = other.entries();
-        self.block.splice(used, 0, entries.len()).copy_from_slice(entries);
+        self.block
+            .splice(used, 0, entries.len())
+            .copy_from_slice(entries);
         self.set_count(count);
     }
 }
@@ -487,7 +529,9 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Elem<'a>> {
         let elem = read(self.rest)?;
-        self.rest = span(self.rest).and_then(|span| self.rest.get(span..)).unwrap_or_default();
+        self.rest = span(self.rest)
+            .and_then(|span| self.rest.get(span..))
+            .unwrap_or_default();
         Some(elem)
     }
 }
@@ -496,7 +540,6 @@ impl<'a> Iterator for Iter<'a> {
 pub struct IterRev<'a> {
     rest: &'a [u8],
 }
-
 
 impl<'a> Iterator for IterRev<'a> {
     type Item = Elem<'a>;
@@ -520,7 +563,10 @@ pub struct Checked {
 /// Checks every head, length and back length of a sequence of listpack entries that comes from
 /// outside; `None` when it is not sound.
 pub fn check_entries(entries: &[u8]) -> Option<Checked> {
-    let mut found = Checked { count: 0, canonical: true };
+    let mut found = Checked {
+        count: 0,
+        canonical: true,
+    };
     let mut rest = entries;
     while !rest.is_empty() {
         let (entry, after) = rest.split_at_checked(span(rest)?)?;

@@ -35,7 +35,9 @@ pub struct ListLimits {
 
 impl Default for ListLimits {
     fn default() -> Self {
-        ListLimits { max_listpack_size: -2 }
+        ListLimits {
+            max_listpack_size: -2,
+        }
     }
 }
 
@@ -76,7 +78,9 @@ enum Repr {
 
 impl Default for List {
     fn default() -> Self {
-        List { repr: Repr::Small(Listpack::default()) }
+        List {
+            repr: Repr::Small(Listpack::default()),
+        }
     }
 }
 
@@ -130,7 +134,9 @@ impl List {
 
     /// Adds the values one by one at an end: pushed at the head they end up in reverse.
     pub fn push(&mut self, limits: ListLimits, end: End, values: &[&[u8]]) {
-        let bytes = values.iter().fold(0usize, |sum, value| sum.saturating_add(value.len()));
+        let bytes = values
+            .iter()
+            .fold(0usize, |sum, value| sum.saturating_add(value.len()));
         self.grow(limits, bytes, values.len());
         match &mut self.repr {
             Repr::Small(node) => {
@@ -145,9 +151,9 @@ impl List {
                         End::Head => tree.edit(&mut First, |level, i| {
                             node::extend(level, i, limits, end, rest)
                         }),
-                        End::Tail => {
-                            tree.edit(&mut Last, |level, i| node::extend(level, i, limits, end, rest))
-                        }
+                        End::Tail => tree.edit(&mut Last, |level, i| {
+                            node::extend(level, i, limits, end, rest)
+                        }),
                     };
                     rest = rest.get(done..).unwrap_or_default();
                 }
@@ -169,14 +175,20 @@ impl List {
         while left > 0 {
             let done = match &mut self.repr {
                 Repr::Small(node) => {
-                    let from = if end == End::Head { 0 } else { node.count() - left };
+                    let from = if end == End::Head {
+                        0
+                    } else {
+                        node.count() - left
+                    };
                     node.visit(from, from + left, end, &mut each);
                     node.remove_range(from, left);
                     left
                 }
                 Repr::Large(tree) => {
                     let mut take = |level: &mut node::Bottom, i: usize| {
-                        let Some(node) = level.leaf(i) else { return left };
+                        let Some(node) = level.leaf(i) else {
+                            return left;
+                        };
                         let (has, n) = (node.count(), left.min(node.count()));
                         let from = if end == End::Head { 0 } else { has - n };
                         node.visit(from, from + n, end, &mut each);
@@ -291,9 +303,15 @@ impl List {
                 // Everything on the near side of `edge` has been searched.
                 let mut edge = if from == End::Head { 0 } else { tree.len() };
                 while removed < count && edge < tree.len() + u64::from(from == End::Tail) {
-                    let inside = if from == End::Head { edge } else { edge.wrapping_sub(1) };
+                    let inside = if from == End::Head {
+                        edge
+                    } else {
+                        edge.wrapping_sub(1)
+                    };
                     let mut at = At(inside);
-                    let Some(node) = tree.find(&mut at) else { break };
+                    let Some(node) = tree.find(&mut at) else {
+                        break;
+                    };
                     let (start, has) = (inside - at.0, node.count() as u64);
                     let mut found = 0;
                     node.matches(&entry, |_| found += 1);
@@ -416,7 +434,11 @@ impl List {
                 inside.reverse();
             }
             for &index in &inside {
-                let passed = if from == End::Head { index } else { len - 1 - index };
+                let passed = if from == End::Head {
+                    index
+                } else {
+                    len - 1 - index
+                };
                 if passed >= max_len || found.len() >= most {
                     return false;
                 }
@@ -426,7 +448,11 @@ impl List {
                     found.push(index);
                 }
             }
-            let passed = if from == End::Head { start + node.count() } else { len - start };
+            let passed = if from == End::Head {
+                start + node.count()
+            } else {
+                len - start
+            };
             passed < max_len && found.len() < most
         };
         match &self.repr {
@@ -459,7 +485,10 @@ impl List {
     pub fn nodes(&self, mut each: impl FnMut(NodeView<'_>)) {
         let mut show = |node: &Node| match node {
             Node::Packed(node) => {
-                each(NodeView::Packed { entries: node.entries(), count: node.count() });
+                each(NodeView::Packed {
+                    entries: node.entries(),
+                    count: node.count(),
+                });
             }
             Node::Plain(bytes) => each(NodeView::Plain(bytes)),
         };
@@ -483,8 +512,14 @@ impl List {
         if !checked.canonical || limits.exceeded(entries.len(), checked.count) {
             let mut rest = entries;
             while let Some(elem) = listpack::read(rest) {
-                self.push(limits, End::Tail, &[elem.to_bytes(&mut itoa::Buffer::new())]);
-                rest = listpack::span(rest).and_then(|span| rest.get(span..)).unwrap_or_default();
+                self.push(
+                    limits,
+                    End::Tail,
+                    &[elem.to_bytes(&mut itoa::Buffer::new())],
+                );
+                rest = listpack::span(rest)
+                    .and_then(|span| rest.get(span..))
+                    .unwrap_or_default();
             }
             return Some(());
         }
@@ -541,7 +576,9 @@ impl List {
     }
 
     fn become_small(&mut self, fits: impl FnOnce(usize, usize) -> bool) {
-        let Repr::Large(tree) = &self.repr else { return };
+        let Repr::Large(tree) = &self.repr else {
+            return;
+        };
         match tree.leaves_up_to(1) {
             Some(0) => *self = List::default(),
             Some(_) => {

@@ -194,7 +194,11 @@ pub(super) fn insert(level: &mut Bottom, i: usize, at: usize, limits: ListLimits
         }
         return level.insert_leaf(place, (), Node::alone(limits, Elem::Bytes(value)), 1);
     }
-    let cut = if limits.is_plain(&entry) { at } else { count / 2 };
+    let cut = if limits.is_plain(&entry) {
+        at
+    } else {
+        count / 2
+    };
     split(level, i, cut);
     if at <= cut {
         insert(level, i, at, limits, value);
@@ -205,8 +209,12 @@ pub(super) fn insert(level: &mut Bottom, i: usize, at: usize, limits: ListLimits
 
 /// Splits leaf `i` in front of its element `cut`, which is not its first.
 fn split(level: &mut Bottom, i: usize, cut: usize) {
-    let Some(Node::Packed(node)) = level.leaf_mut(i) else { return };
-    let Some(offset) = node.offset_of(cut) else { return };
+    let Some(Node::Packed(node)) = level.leaf_mut(i) else {
+        return;
+    };
+    let Some(offset) = node.offset_of(cut) else {
+        return;
+    };
     let right = node.split_off(offset, cut);
     let (kept, moved) = (node.count() as u64, right.count() as u64);
     level.set_count(i, kept);
@@ -247,7 +255,9 @@ pub(super) fn replace(level: &mut Bottom, i: usize, at: usize, limits: ListLimit
 
 /// Removes `count` elements of leaf `i` from `at` on, and the leaf with its last element.
 pub(super) fn remove(level: &mut Bottom, i: usize, at: usize, count: usize) {
-    let Some(leaf) = level.leaf_mut(i) else { return };
+    let Some(leaf) = level.leaf_mut(i) else {
+        return;
+    };
     let left = leaf.count().saturating_sub(count);
     match leaf {
         Node::Packed(node) if left > 0 => {
@@ -268,7 +278,9 @@ pub(super) fn remove_matches(
     entry: &Entry<'_>,
     range: std::ops::Range<usize>,
 ) {
-    let Some(leaf) = level.leaf_mut(i) else { return };
+    let Some(leaf) = level.leaf_mut(i) else {
+        return;
+    };
     let left = leaf.count().saturating_sub(range.len());
     match leaf {
         Node::Packed(node) if left > 0 => {
@@ -288,7 +300,9 @@ pub(super) fn join_small(level: &mut Bottom, i: usize, limits: ListLimits) {
         Some(Node::Packed(node)) => Some((node.size() + NODE_OVERHEAD, node.count())),
         _ => None,
     };
-    let Some((size, count)) = weight(level, i) else { return };
+    let Some((size, count)) = weight(level, i) else {
+        return;
+    };
     if size > limits.bytes() / 4 {
         return;
     }

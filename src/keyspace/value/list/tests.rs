@@ -8,7 +8,9 @@ use super::*;
 
 type Model = VecDeque<Vec<u8>>;
 
-const DEFAULT: ListLimits = ListLimits { max_listpack_size: -2 };
+const DEFAULT: ListLimits = ListLimits {
+    max_listpack_size: -2,
+};
 
 fn all(list: &List, from: End) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
@@ -18,12 +20,21 @@ fn all(list: &List, from: End) -> Vec<Vec<u8>> {
 
 fn check(list: &List, model: &Model) {
     assert_eq!(list.len(), model.len());
-    assert_eq!(all(list, End::Head), model.iter().cloned().collect::<Vec<_>>());
-    assert_eq!(all(list, End::Tail), model.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(
+        all(list, End::Head),
+        model.iter().cloned().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        all(list, End::Tail),
+        model.iter().rev().cloned().collect::<Vec<_>>()
+    );
     let mut count = 0;
     list.nodes(|node| match node {
         NodeView::Packed { entries, count: n } => {
-            assert_eq!(check_entries(entries).map(|c| (c.count, c.canonical)), Some((n, true)));
+            assert_eq!(
+                check_entries(entries).map(|c| (c.count, c.canonical)),
+                Some((n, true))
+            );
             assert!(n > 0 || model.is_empty(), "an empty node stays behind");
             count += n;
         }
@@ -55,7 +66,11 @@ fn model_positions(model: &Model, value: &[u8], from: End, max_len: usize) -> Ve
         End::Head => (0..model.len()).collect(),
         End::Tail => (0..model.len()).rev().collect(),
     };
-    order.into_iter().take(max_len).filter(|&i| model[i] == value).collect()
+    order
+        .into_iter()
+        .take(max_len)
+        .filter(|&i| model[i] == value)
+        .collect()
 }
 
 fn apply(list: &mut List, model: &mut Model, limits: ListLimits, op: &Op) {
@@ -140,7 +155,10 @@ fn apply(list: &mut List, model: &mut Model, limits: ListLimits, op: &Op) {
         }
         Op::Get(index) => {
             let index = index % (len + 2);
-            assert_eq!(list.get(index, |elem| elem.to_vec()).as_ref(), model.get(index));
+            assert_eq!(
+                list.get(index, |elem| elem.to_vec()).as_ref(),
+                model.get(index)
+            );
         }
     }
 }
@@ -181,8 +199,18 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn limits() -> impl Strategy<Value = ListLimits> {
-    prop_oneof![Just(-2), Just(-1), Just(-5), Just(0), Just(1), Just(2), Just(3), Just(5), Just(40)]
-        .prop_map(|max_listpack_size| ListLimits { max_listpack_size })
+    prop_oneof![
+        Just(-2),
+        Just(-1),
+        Just(-5),
+        Just(0),
+        Just(1),
+        Just(2),
+        Just(3),
+        Just(5),
+        Just(40)
+    ]
+    .prop_map(|max_listpack_size| ListLimits { max_listpack_size })
 }
 
 proptest! {
@@ -223,15 +251,25 @@ proptest! {
 fn entries_are_those_of_a_redis_listpack() {
     let mut list = List::default();
     let long = vec![b'z'; 100];
-    let values: [&[u8]; 8] =
-        [b"0", b"127", b"128", b"-1", b"-4097", b"ab", b"9223372036854775807", &long];
+    let values: [&[u8]; 8] = [
+        b"0",
+        b"127",
+        b"128",
+        b"-1",
+        b"-4097",
+        b"ab",
+        b"9223372036854775807",
+        &long,
+    ];
     list.push(DEFAULT, End::Tail, &values);
     let mut got = Vec::new();
     list.nodes(|node| match node {
         NodeView::Packed { entries, .. } => got.extend_from_slice(entries),
         NodeView::Plain(_) => panic!("no plain node"),
     });
-    let mut want = vec![0, 1, 127, 1, 0xC0, 128, 2, 0xDF, 0xFF, 2, 0xF1, 0xFF, 0xEF, 3];
+    let mut want = vec![
+        0, 1, 127, 1, 0xC0, 128, 2, 0xDF, 0xFF, 2, 0xF1, 0xFF, 0xEF, 3,
+    ];
     want.extend([0x82, b'a', b'b', 3]);
     want.extend([0xF4, 255, 255, 255, 255, 255, 255, 255, 127, 9, 0xE0, 100]);
     want.extend(&long);
@@ -242,20 +280,40 @@ fn entries_are_those_of_a_redis_listpack() {
     assert_eq!(all(&copy, End::Head), values.map(<[u8]>::to_vec));
     // The same numbers in a longer form are taken, in ours.
     let mut copy = List::default();
-    assert_eq!(copy.append_entries(DEFAULT, &[0xF1, 5, 0, 3, 0x81, b'7', 2]), Some(()));
+    assert_eq!(
+        copy.append_entries(DEFAULT, &[0xF1, 5, 0, 3, 0x81, b'7', 2]),
+        Some(())
+    );
     copy.nodes(|node| match node {
         NodeView::Packed { entries, .. } => assert_eq!(entries, [5, 1, 7, 1]),
         NodeView::Plain(_) => panic!("no plain node"),
     });
-    for bad in [&[0x82, b'a', 3][..], &[5, 2], &[0xFF], &[0xF0, 255, 255, 255, 255, 0], &[5]] {
-        assert_eq!(List::default().append_entries(DEFAULT, bad), None, "{bad:?}");
+    for bad in [
+        &[0x82, b'a', 3][..],
+        &[5, 2],
+        &[0xFF],
+        &[0xF0, 255, 255, 255, 255, 0],
+        &[5],
+    ] {
+        assert_eq!(
+            List::default().append_entries(DEFAULT, bad),
+            None,
+            "{bad:?}"
+        );
     }
 }
 
 #[test]
 fn back_lengths_round_trip_around_every_form() {
-    for limits in [DEFAULT, ListLimits { max_listpack_size: -5 }] {
-        for len in [0, 62, 63, 64, 124, 125, 126, 127, 128, 4094, 4095, 4096, 8100, 16_370, 16_400] {
+    for limits in [
+        DEFAULT,
+        ListLimits {
+            max_listpack_size: -5,
+        },
+    ] {
+        for len in [
+            0, 62, 63, 64, 124, 125, 126, 127, 128, 4094, 4095, 4096, 8100, 16_370, 16_400,
+        ] {
             let mut list = List::default();
             let text = vec![b'q'; len];
             list.push(limits, End::Tail, &[b"a", &text, b"b"]);
@@ -266,7 +324,9 @@ fn back_lengths_round_trip_around_every_form() {
 
 #[test]
 fn the_form_changes_where_redis_changes_it() {
-    let by_count = ListLimits { max_listpack_size: 4 };
+    let by_count = ListLimits {
+        max_listpack_size: 4,
+    };
     let mut list = List::default();
     list.push(by_count, End::Tail, &[b"a", b"b", b"c", b"d"]);
     assert_eq!(list.encoding(), "listpack");
@@ -290,11 +350,20 @@ fn the_form_changes_where_redis_changes_it() {
 
 #[test]
 fn queues_and_stacks_of_a_hundred_thousand_keep_order_in_either_direction() {
-    for (push, pop) in [(End::Head, End::Tail), (End::Tail, End::Head), (End::Head, End::Head)] {
+    for (push, pop) in [
+        (End::Head, End::Tail),
+        (End::Tail, End::Head),
+        (End::Head, End::Head),
+    ] {
         let (mut list, mut model) = (List::default(), Model::new());
         for n in 0..100_000u32 {
             let text = format!("element:{n}");
-            apply(&mut list, &mut model, DEFAULT, &Op::Push(push, vec![text.into_bytes()]));
+            apply(
+                &mut list,
+                &mut model,
+                DEFAULT,
+                &Op::Push(push, vec![text.into_bytes()]),
+            );
             if n % 3 == 0 {
                 apply(&mut list, &mut model, DEFAULT, &Op::Pop(pop, 1));
             }
@@ -325,7 +394,10 @@ fn a_million_elements_cost_what_the_table_of_peers_allows() {
 fn times() {
     let n = 1_000_000u32;
     let time = |name: &str, start: std::time::Instant| {
-        println!("{name}: {:.0} ns", start.elapsed().as_nanos() as f64 / f64::from(n));
+        println!(
+            "{name}: {:.0} ns",
+            start.elapsed().as_nanos() as f64 / f64::from(n)
+        );
     };
     for end in [End::Head, End::Tail] {
         let mut list = List::default();
