@@ -2,10 +2,11 @@
 //!
 //! Wall-clock time is the Unix epoch in a signed 64-bit count, as expiries and the RDB format
 //! have it. Monotonic time counts from the first call in this process and serves durations and
-//! timeouts; it never goes back.
+//! timeouts; it is read for every command, so [`tsc`] makes that cheap.
 
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+mod tsc;
 
 /// Microseconds since the Unix epoch; 0 if the system clock stands before it.
 #[inline]
@@ -13,7 +14,7 @@ pub fn unix_us() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    since.as_secs() as i64 * 1_000_000 + i64::from(since.subsec_micros())
 }
 
 /// Milliseconds since the Unix epoch.
@@ -35,11 +36,11 @@ pub fn lru_seconds_at(unix_ms: i64) -> u32 {
     ((unix_ms / 1000) as u32) & ((1 << LRU_BITS) - 1)
 }
 
-/// Microseconds since the first call in this process. Never decreases.
+/// Microseconds since the first call in this process, for durations and timeouts. A thread never
+/// sees it decrease; two threads may disagree by about a microsecond, so subtract saturating.
 #[inline]
 pub fn mono_us() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_micros() as u64
+    tsc::now_us()
 }
 
 #[cfg(test)]

@@ -266,8 +266,15 @@ pub fn fmt_f64(value: f64) -> NumText {
         return NumText::from_i64(value as i64);
     }
     let mut buffer = ryu::Buffer::new();
-    let shortest = buffer.format_finite(value.abs()).as_bytes();
-    layout(value < 0.0, &Digits::of(shortest))
+    let shortest = buffer.format_finite(value).as_bytes();
+    // In the middle range ryu's own notation is the one wanted.
+    if (1e-3..1e4).contains(&value.abs()) {
+        return NumText::new(shortest);
+    }
+    layout(
+        value < 0.0,
+        &Digits::of(shortest.strip_prefix(b"-").unwrap_or(shortest)),
+    )
 }
 
 /// `0.digits * 10^point`: significant digits without zeros at either end, and where the decimal
