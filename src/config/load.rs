@@ -10,7 +10,6 @@
 use super::directive::{Found, lookup};
 use super::include::expand;
 use super::live::{Config, RenamedCommands};
-use super::rewrite::DEFAULT_USER_RULES;
 use super::{REDIS_VERSION, Settings, os_text};
 use crate::base::args::{quote, split_args};
 use sha2::{Digest, Sha256};
@@ -23,12 +22,24 @@ use std::path::{Path, PathBuf};
 /// How deep `include` may nest.
 const INCLUDE_DEPTH: usize = 64;
 
+/// How many files may be included in all: files that include others twice over would otherwise
+/// be read without end.
+const INCLUDE_COUNT: usize = 10_000;
+
 /// Directives of the past, with one argument, that are skipped without a word.
 const RETIRED: [&[u8]; 4] = [
     b"list-max-ziplist-entries",
     b"list-max-ziplist-value",
     b"lua-replicate-commands",
     b"io-threads-do-reads",
+];
+
+/// What a default user who may do everything is granted, each right under all its names.
+const FULL_RIGHTS: [&[&[u8]]; 4] = [
+    &[b"on"],
+    &[b"~*", b"allkeys"],
+    &[b"&*", b"allchannels"],
+    &[b"+@all", b"allcommands"],
 ];
 
 /// Where the settings of a start come from.
@@ -217,8 +228,11 @@ struct Loader<'a, 'b> {
     save_seen: bool,
     /// The files being read, the innermost last, to notice a loop.
     opened: Vec<PathBuf>,
-    /// The passwords that a `user default` line gives, checked against `requirepass` at the end.
-    default_user: Option<(Place, Vec<Vec<u8>>)>,
+    /// How many files have been included.
+    included: usize,
+    /// The passwords that a `user default` line gives, `None` for `nopass`, to be checked against
+    /// `requirepass` at the end.
+    default_user: Option<(Place, Option<Vec<Vec<u8>>>)>,
 }
 
 impl<'a, 'b> Loader<'a, 'b> {
@@ -233,6 +247,7 @@ impl<'a, 'b> Loader<'a, 'b> {
             renamed: Vec::new(),
             save_seen: false,
             opened: Vec::new(),
+            included: 0,
             default_user: None,
         }
     }
@@ -327,8 +342,9 @@ impl<'a, 'b> Loader<'a, 'b> {
                 let message = format!("'{}' includes itself", path.display());
                 return Err(place.fails(message));
             }
-            if self.opened.len() >= INCLUDE_DEPTH {
-                return Err(place.fails("too many nested includes"));
+            self.included += 1;
+            if self.opened.len() >= INCLUDE_DEPTH || self.included > INCLUDE_COUNT {
+                return Err(place.fails("too many files are included"));
             }
             self.opened.push(identity);
             self.text(&text, Some(&path))?;
@@ -338,22 +354,27 @@ impl<'a, 'b> Loader<'a, 'b> {
     }
 
     /// A `user` line. Redis's CONFIG REWRITE always writes one for the default user; in its plain
-    /// form it says no more than `requirepass` does, and is taken. Anything else needs ACLs.
+    /// form it says no more than `requirepass` does, and is taken. Anything else needs ACLs, and
+    /// so does a line that leaves out a permission, since the rules begin with none.
     fn user(&mut self, user: &[u8], rules: &[&[u8]], place: &Place) -> Result<(), LoadError> {
         let refusal = "users and rules are not available in this version of Russet";
-        if user != b"default" {
-            return Err(place.fails(refusal));
-        }
         let mut passwords = Vec::new();
+        let mut has_password = true;
         for rule in rules {
-            match rule {
+            match *rule {
+                b"nopass" => has_password = false,
                 [b'#', hash @ ..] => passwords.push(hash.to_ascii_lowercase()),
                 [b'>', password @ ..] => passwords.push(hex_sha256(password)),
-                rule if DEFAULT_USER_RULES.contains(rule) => {}
+                rule if FULL_RIGHTS.iter().any(|right| right.contains(&rule)) => {}
+                b"sanitize-payload" => {}
                 _ => return Err(place.fails(refusal)),
             }
         }
-        self.default_user = Some((place.clone(), passwords));
+        let granted = |right: &&[&[u8]]| right.iter().any(|rule| rules.contains(rule));
+        if user != b"default" || !FULL_RIGHTS.iter().all(granted) {
+            return Err(place.fails(refusal));
+        }
+        self.default_user = Some((place.clone(), has_password.then_some(passwords)));
         Ok(())
     }
 
@@ -361,10 +382,8 @@ impl<'a, 'b> Loader<'a, 'b> {
     fn finish(&mut self) -> Result<RenamedCommands, LoadError> {
         if let Some((place, passwords)) = &self.default_user {
             let requirepass = &self.settings.acl.requirepass;
-            let expected = match requirepass.as_bytes() {
-                [] => Vec::new(),
-                password => vec![hex_sha256(password)],
-            };
+            let expected =
+                (!requirepass.is_empty()).then(|| vec![hex_sha256(requirepass.as_bytes())]);
             if *passwords != expected {
                 let text = "the password of the default user differs from requirepass; other \
                             users and passwords are not available in this version of Russet";

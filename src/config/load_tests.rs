@@ -297,6 +297,18 @@ fn a_file_that_includes_itself_is_refused() {
 }
 
 #[test]
+fn files_that_include_each_other_twice_over_are_not_read_without_end() {
+    let files = Files::new(&[]);
+    for level in 0..40 {
+        let next = files.path(&format!("{}.conf", level + 1));
+        let text = format!("include {next}\ninclude {next}\n");
+        std::fs::write(files.path(&format!("{level}.conf")), text).expect("written");
+    }
+    std::fs::write(files.path("40.conf"), "port 1\n").expect("written");
+    assert!(refusal(&[&files.path("0.conf")]).ends_with("too many files are included"));
+}
+
+#[test]
 fn renamed_commands_are_checked_and_kept_in_order() {
     let mut seen = Vec::new();
     let source = args(&[
@@ -319,7 +331,7 @@ fn renamed_commands_are_checked_and_kept_in_order() {
     let error = Config::load(&source, check)
         .expect_err("refused")
         .to_string();
-    let expected = "Reading the configuration file, at line 2\n>>> 'rename-command \"foo\" \"bar\"'\n\
+    let expected = "at line 2\n>>> 'rename-command \"foo\" \"bar\"'\n\
                     No such command in rename-command";
     assert!(error.ends_with(expected));
 }
@@ -383,6 +395,10 @@ fn the_line_of_the_default_user_must_agree_with_requirepass() {
     let hash = format!("#{hash}");
     loaded(&[&user(&hash)[..], &["--requirepass", "foo"]].concat());
     loaded(&[&["--requirepass", "foo"], &user(">foo")[..]].concat());
+    let without_commands = ["--user", "default", "on", "nopass", "~*", "&*"];
+    assert!(refusal(&without_commands).contains("users and rules are not available"));
+    let without_password = ["--user", "default", "on", "~*", "&*", "+@all"];
+    assert!(refusal(&without_password).contains("differs from requirepass"));
     assert!(refusal(&user(&hash)).contains("differs from requirepass"));
     let both = [&user("nopass")[..], &["--requirepass", "foo"]].concat();
     assert!(refusal(&both).contains("differs from requirepass"));

@@ -30,7 +30,7 @@ mod types;
 
 pub use directive::{Directive, Flags, Honour, directives, is_sensitive};
 pub use live::{Change, Changed, Config, ConfigError, SetContext};
-pub use load::{LoadError, LoadSource};
+pub use load::{Fatal, LoadError, LoadSource, RenameCheck};
 pub use rewrite::RewriteError;
 pub use settings::Settings;
 pub use types::{

@@ -89,7 +89,7 @@ group! {
             => Honour::Refused("text is ordered byte by byte in this version of Russet");
         /// Log a report when the process crashes.
         "crash-log-enabled" = crash_log_enabled: bool = true, YesNo
-            => Honour::NoEffect("a crash is reported by its own message; no handler can be removed");
+            => Honour::NoEffect("a crash leaves its own message; there is no handler to remove");
         /// Test the memory when the process crashes.
         "crash-memcheck-enabled" = crash_memcheck_enabled: bool = true, YesNo
             => Honour::NoEffect("no memory test follows a crash");
