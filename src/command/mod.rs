@@ -1,3 +1,20 @@
-//! The command table, dispatch, and the families of handlers.
+//! The command table, dispatch, and the families of handlers. Imports everything below it:
+//! `base`, `config`, `resp`, `oplog`, `keyspace`, `client`. What lies above (persistence,
+//! replication, the server's own affairs) is reached through [`host::Host`] alone.
+//!
+//! - [`spec`]: what a command is, from `commands.toml`.
+//! - [`families`]: the handlers, one file a family; [`multi`]: transactions.
+//! - [`ctx`]: what a handler is given; [`session`]: a connection's state.
+//! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
+//! - [`stats`], [`slowlog`]: what commands cost.
 
+pub mod ctx;
+pub mod dispatch;
+pub mod engine;
+pub mod families;
+pub mod host;
+pub mod multi;
+pub mod session;
+pub mod slowlog;
 pub mod spec;
+pub mod stats;

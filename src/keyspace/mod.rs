@@ -1,3 +1,17 @@
 //! The data: entries in segmented tables in shards. Imports `base` and `oplog::effect`.
+//!
+//! - [`value`]: the types and their encodings, pure structures.
+//! - [`entry`]: a key and its value in one allocation; [`hash`]: a key's hash.
+//! - [`table`]: one database's entries within one shard.
+//! - [`shard`]: the slice of all databases behind one lock, and the hooks of every change.
+//! - [`locks`]: the shards and how several are locked; [`unit`]: what a command sees of them.
+//! - [`snapshot`]: a consistent picture without a fork.
 
+pub mod entry;
+pub mod hash;
+pub mod locks;
+pub mod shard;
+pub mod snapshot;
+pub mod table;
+pub mod unit;
 pub mod value;

@@ -1,0 +1,226 @@
+//! All connections of the server, by id.
+//!
+//! The registry is touched when a connection comes or goes and by the few commands that look at
+//! all of them (CLIENT LIST, CLIENT KILL, INFO). A connection updates its own [`Client`] by plain
+//! atomic stores, once a batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::outbox::Outbox;
+
+/// What a connection is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// An ordinary client.
+    Normal,
+    /// A replica of ours.
+    Replica,
+    /// A subscriber.
+    Pubsub,
+    /// The link to our primary.
+    Primary,
+}
+
+/// What a client calls itself and who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientNames {
+    /// `CLIENT SETNAME`.
+    pub name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_ver: Vec<u8>,
+    /// The authenticated user.
+    pub user: Vec<u8>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Unique over the server's life, ascending.
+    pub id: u64,
+    /// Remote address, `ip:port` or `path:0` for a Unix socket.
+    pub addr: String,
+    /// Local address.
+    pub laddr: String,
+    /// The socket's file descriptor; -1 where there is none.
+    pub fd: i32,
+    /// When it connected, Unix milliseconds.
+    pub created_ms: i64,
+    /// Whether it came by a Unix socket.
+    pub unix_socket: bool,
+    /// Names and user.
+    pub names: Mutex<ClientNames>,
+    /// Messages from elsewhere.
+    pub outbox: Outbox,
+    /// Selected database.
+    pub db: AtomicU32,
+    /// Last interaction, Unix milliseconds.
+    pub last_ms: AtomicI64,
+    /// Table id of the last command; `u32::MAX` before the first.
+    pub last_command: AtomicU32,
+    /// Commands processed.
+    pub commands: AtomicU64,
+    /// Bytes received.
+    pub bytes_in: AtomicU64,
+    /// Bytes sent.
+    pub bytes_out: AtomicU64,
+    /// Bytes in the query buffer, and its capacity beyond them.
+    pub query_buffer: AtomicU64,
+    /// Free bytes in the query buffer.
+    pub query_buffer_free: AtomicU64,
+    /// Commands queued by MULTI; -1 outside.
+    pub multi: AtomicI64,
+    /// Keys watched.
+    pub watching: AtomicU32,
+    /// RESP version.
+    pub resp: AtomicU32,
+    /// Channels and patterns subscribed.
+    pub channels: AtomicU32,
+    /// Patterns subscribed.
+    pub patterns: AtomicU32,
+    /// A blocking command waits.
+    pub blocked: AtomicBool,
+    /// `CLIENT NO-EVICT on`.
+    pub no_evict: AtomicBool,
+    /// `CLIENT NO-TOUCH on`.
+    pub no_touch: AtomicBool,
+    /// Bytes of replies that are not written yet.
+    pub unsent_bytes: AtomicU64,
+    kind: AtomicU32,
+    killed: AtomicBool,
+}
+
+impl Client {
+    /// What the connection is to us.
+    pub fn kind(&self) -> ClientKind {
+        match self.kind.load(Ordering::Relaxed) {
+            1 => ClientKind::Replica,
+            2 => ClientKind::Pubsub,
+            3 => ClientKind::Primary,
+            _ => ClientKind::Normal,
+        }
+    }
+
+    /// Says what the connection is to us.
+    pub fn set_kind(&self, kind: ClientKind) {
+        let code = match kind {
+            ClientKind::Normal => 0,
+            ClientKind::Replica => 1,
+            ClientKind::Pubsub => 2,
+            ClientKind::Primary => 3,
+        };
+        self.kind.store(code, Ordering::Relaxed);
+    }
+
+    /// Asks the connection to close as soon as its worker looks.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.outbox.wake();
+    }
+
+    /// Whether somebody asked the connection to close.
+    #[inline]
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+}
+
+/// A connection that is about to be registered.
+#[derive(Clone, Debug, Default)]
+pub struct NewClient {
+    /// Remote address.
+    pub addr: String,
+    /// Local address.
+    pub laddr: String,
+    /// File descriptor.
+    pub fd: i32,
+    /// Whether it came by a Unix socket.
+    pub unix_socket: bool,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    last_id: AtomicU64,
+    /// Connections accepted since the start.
+    pub accepted: AtomicU64,
+    /// Connections refused because of `maxclients`.
+    pub rejected: AtomicU64,
+}
+
+impl Registry {
+    /// Registers a connection made at `now_ms`.
+    pub fn register(&self, new: NewClient, now_ms: i64) -> Arc<Client> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client {
+            id,
+            addr: new.addr,
+            laddr: new.laddr,
+            fd: new.fd,
+            created_ms: now_ms,
+            unix_socket: new.unix_socket,
+            names: Mutex::new(ClientNames {
+                user: b"default".to_vec(),
+                ..Default::default()
+            }),
+            outbox: Outbox::default(),
+            db: AtomicU32::new(0),
+            last_ms: AtomicI64::new(now_ms),
+            last_command: AtomicU32::new(u32::MAX),
+            commands: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            query_buffer: AtomicU64::new(0),
+            query_buffer_free: AtomicU64::new(0),
+            multi: AtomicI64::new(-1),
+            watching: AtomicU32::new(0),
+            resp: AtomicU32::new(2),
+            channels: AtomicU32::new(0),
+            patterns: AtomicU32::new(0),
+            blocked: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            unsent_bytes: AtomicU64::new(0),
+            kind: AtomicU32::new(0),
+            killed: AtomicBool::new(false),
+        });
+        self.clients.lock().insert(id, Arc::clone(&client));
+        client
+    }
+
+    /// Forgets a connection that has closed.
+    pub fn forget(&self, id: u64) {
+        self.clients.lock().remove(&id);
+    }
+
+    /// A connection by id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.lock().get(&id).cloned()
+    }
+
+    /// All connections, by ascending id.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.clients.lock().values().cloned().collect()
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id given last.
+    pub fn last_id(&self) -> u64 {
+        self.last_id.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,503 @@
+//! The one path by which a command runs.
+//!
+//! A connection hands over the complete requests in its buffer. [`Engine::run`] takes as many of
+//! them as form one unit (at most [`BATCH_MAX`]), locks the shards of all their keys once, runs
+//! them in order, appends their effects to the log while the locks are held, and lets go:
+//!
+//! 1. plan: look up each command, hash its keys, collect the shards. A command that locks for
+//!    itself, or needs all shards, is a unit of its own.
+//! 2. lock, ascending; prefetch.
+//! 3. for each command: may it run (see [`gates`]), is it to be queued, run it, count it.
+//! 4. append the effects, unlock, wake the log's readers, publish events, format what handlers
+//!    deferred.
+//!
+//! EXEC and scripts run their commands by [`Engine::run_queued`] inside their own unit.
+
+mod gates;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use crate::base::clock;
+use crate::config::Settings;
+use crate::keyspace::hash;
+use crate::keyspace::locks::ShardMask;
+use crate::keyspace::unit::{ExpiryMode, Unit, UnitOptions};
+use crate::oplog::effect::{Effect, UnitEffects};
+use crate::resp::reply::Reply;
+
+pub use super::engine::Engine;
+
+use super::ctx::{Ctx, Suspended};
+use super::engine::Gate;
+use super::families::{Action, Locks};
+use super::session::{Origin, ReplyMode, Session};
+use super::slowlog::{self, SlowEntry};
+use super::spec::{Command, CommandFlags};
+use super::stats::{WorkerStats, bump};
+
+/// Commands of one connection that run under one set of locks.
+pub const BATCH_MAX: usize = 32;
+
+/// What a worker keeps between batches.
+pub struct Scratch {
+    /// The worker's counters.
+    pub stats: Arc<WorkerStats>,
+    effects: UnitEffects,
+}
+
+impl Scratch {
+    /// For a worker of this engine.
+    pub fn new(engine: &Engine) -> Scratch {
+        Scratch {
+            stats: engine.worker(),
+            effects: UnitEffects::new(),
+        }
+    }
+}
+
+/// What came of a batch.
+#[derive(Default)]
+pub struct Ran {
+    /// Requests that were dealt with; the rest stay for the next call.
+    pub consumed: usize,
+    /// The replies may go out once the log is durable up to here.
+    pub durable_at: u64,
+    /// The last request's reply comes later.
+    pub suspended: Option<Suspended>,
+    /// The next request is held back by CLIENT PAUSE for this many milliseconds at most.
+    pub paused_ms: Option<u64>,
+}
+
+/// A request that is about to run.
+struct Planned<'e> {
+    command: Option<&'e Command<Action>>,
+    first_key: usize,
+    hash: u64,
+}
+
+/// Where the effects of a unit go.
+pub enum Propagation<'b> {
+    /// To the log, as the handlers returned them.
+    Own,
+    /// These bytes of the primary's stream take their place; they end in this database.
+    Primary(&'b [u8], Option<u32>),
+    /// Nowhere: the data comes from a file.
+    Nowhere,
+}
+
+impl Engine {
+    /// Runs the first of `requests` as one unit. At least one is consumed unless CLIENT PAUSE
+    /// holds it back.
+    pub fn run(
+        &self,
+        scratch: &mut Scratch,
+        session: &mut Session,
+        requests: &[&[&[u8]]],
+        reply: &mut Reply,
+    ) -> Ran {
+        self.run_as(scratch, session, requests, reply, Propagation::Own)
+    }
+
+    /// As [`Engine::run`], for streams that are not a client's.
+    pub fn run_as(
+        &self,
+        scratch: &mut Scratch,
+        session: &mut Session,
+        requests: &[&[&[u8]]],
+        reply: &mut Reply,
+        propagation: Propagation<'_>,
+    ) -> Ran {
+        let settings = self.config.settings();
+        let (planned, mask) = self.plan(requests);
+        let gates = self.gates.load();
+        scratch.effects.clear();
+        let options = self.unit_options(&settings, session, gates, &propagation);
+        scratch.effects.set_unix_s(options.now_ms / 1000);
+        let unit = Unit::new(self.keyspace.lock(mask), options, &mut scratch.effects);
+        let mut ctx = Ctx {
+            unit,
+            session,
+            engine: self,
+            settings: &settings,
+            suspended: None,
+            nested: false,
+        };
+        ctx.unit.no_touch = ctx.session.no_touch;
+        if planned.len() > 1 {
+            for p in &planned {
+                ctx.unit.prefetch(ctx.session.db, p.hash);
+            }
+        }
+        let mut ran = Ran::default();
+        let mut clock = Instant::now();
+        for (p, args) in planned.iter().zip(requests) {
+            if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
+                ctx.unit.hint(key, p.hash);
+            }
+            if let Some(ms) = self.held_back(&ctx, p.command, gates) {
+                ran.paused_ms = Some(ms);
+                break;
+            }
+            self.one(
+                &mut ctx,
+                &scratch.stats,
+                p.command,
+                args,
+                reply,
+                gates,
+                &mut clock,
+            );
+            ran.consumed += 1;
+            let s = &ctx.session;
+            if ctx.suspended.is_some() || s.closing || s.handover.is_some() {
+                break;
+            }
+        }
+        ran.suspended = ctx.suspended.take();
+        self.finish(ctx, &scratch.stats, propagation, &mut ran);
+        if reply.has_deferred() {
+            reply.resolve();
+        }
+        ran
+    }
+
+    fn plan<'e>(
+        &'e self,
+        requests: &[&[&[u8]]],
+    ) -> (SmallVec<[Planned<'e>; BATCH_MAX]>, ShardMask) {
+        let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
+        let mut mask = ShardMask::NONE;
+        for args in requests.iter().take(BATCH_MAX) {
+            let command = self.table.lookup(args);
+            let locks = match command {
+                Some(c) if c.spec.arity_ok(args.len()) => {
+                    c.handler.map_or(Locks::Nothing, |a| a.locks)
+                }
+                _ => Locks::Nothing,
+            };
+            let alone = matches!(locks, Locks::All | Locks::Own);
+            if alone && !planned.is_empty() {
+                break;
+            }
+            let mut p = Planned {
+                command,
+                first_key: 0,
+                hash: 0,
+            };
+            match locks {
+                Locks::Nothing | Locks::Own => {}
+                Locks::All => mask = ShardMask::ALL,
+                Locks::Keys => {
+                    if let Some(c) = command {
+                        (p.first_key, p.hash) = add_keys(c, args, &mut mask);
+                    }
+                }
+            }
+            planned.push(p);
+            if alone {
+                break;
+            }
+        }
+        (planned, mask)
+    }
+
+    /// The shards that a queued command needs.
+    pub fn locks_of(&self, args: &[&[u8]]) -> ShardMask {
+        let mut mask = ShardMask::NONE;
+        if let Some(c) = self.table.lookup(args)
+            && c.spec.arity_ok(args.len())
+            && let Some(action) = c.handler
+        {
+            match action.locks {
+                Locks::Nothing => {}
+                Locks::All | Locks::Own => mask = ShardMask::ALL,
+                Locks::Keys => {
+                    add_keys(c, args, &mut mask);
+                }
+            }
+        }
+        mask
+    }
+
+    fn unit_options(
+        &self,
+        settings: &Settings,
+        session: &Session,
+        gates: u32,
+        propagation: &Propagation<'_>,
+    ) -> UnitOptions {
+        let now_ms = clock::unix_ms();
+        let expiry = match session.origin {
+            Origin::Primary | Origin::Replay => ExpiryMode::Ignore,
+            Origin::Client if Gate::REPLICA.among(gates) => ExpiryMode::Hide,
+            Origin::Client if Gate::PAUSED.among(gates) && self.pause.current(now_ms).is_some() => {
+                ExpiryMode::Hide
+            }
+            Origin::Client => ExpiryMode::Remove,
+        };
+        UnitOptions {
+            now_ms,
+            access: clock::lru_seconds_at(now_ms),
+            expiry,
+            notify: settings.observe.notify_keyspace_events.bits(),
+            log: matches!(propagation, Propagation::Own) && self.log.is_active(),
+            unlink_expired: settings.memory.lazyfree_lazy_expire,
+        }
+    }
+
+    /// Milliseconds for which CLIENT PAUSE holds this command back, if it does.
+    fn held_back(
+        &self,
+        ctx: &Ctx<'_>,
+        command: Option<&Command<Action>>,
+        gates: u32,
+    ) -> Option<u64> {
+        if !Gate::PAUSED.among(gates) || ctx.session.origin != Origin::Client {
+            return None;
+        }
+        let now_ms = ctx.now_ms();
+        let Some((until, all)) = self.pause.current(now_ms) else {
+            self.gates.set(Gate::PAUSED, false);
+            return None;
+        };
+        let mut flags = command?.spec.flags;
+        if command?.spec.name == "exec"
+            && let Some(q) = &ctx.session.multi
+        {
+            flags.insert(q.flags);
+        } else if ctx.session.multi.is_some() && !all {
+            return None;
+        }
+        let writes = flags.intersects(CommandFlags::WRITE.union(CommandFlags::MAY_REPLICATE));
+        (all || writes).then_some((until - now_ms).max(1) as u64)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, all of it the batch's state"
+    )]
+    #[inline]
+    fn one(
+        &self,
+        ctx: &mut Ctx<'_>,
+        stats: &WorkerStats,
+        command: Option<&Command<Action>>,
+        args: &[&[u8]],
+        reply: &mut Reply,
+        gates: u32,
+        clock: &mut Instant,
+    ) {
+        if args.is_empty() {
+            return;
+        }
+        let silent = ctx.session.reply_mode != ReplyMode::On;
+        let mark = reply.mark();
+        let errors = reply.errors();
+        match self.admit(ctx, command, args, gates) {
+            Ok(Some((command, action))) => {
+                let failed = self.call(ctx, command, action, args, reply);
+                let now = Instant::now();
+                let nanos = now.duration_since(*clock).as_nanos() as u64;
+                *clock = now;
+                if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
+                    c.ran(nanos, failed);
+                }
+                self.note_slow(ctx, command, args, nanos);
+                ctx.session
+                    .client
+                    .last_command
+                    .store(u32::from(command.spec.id), Ordering::Relaxed);
+            }
+            Ok(None) => reply.queued(),
+            Err(text) => {
+                if let Some(q) = &mut ctx.session.multi {
+                    q.failed = true;
+                }
+                if let Some(c) = command
+                    && let Some(counters) = stats.commands.get(usize::from(c.spec.id))
+                {
+                    bump(&counters.rejected, 1);
+                }
+                reply.error(text);
+            }
+        }
+        bump(&stats.processed, 1);
+        if reply.errors() != errors {
+            bump(&stats.errors, reply.errors() - errors);
+            for code in reply.drain_error_codes() {
+                self.stats.count_error(&code);
+            }
+        }
+        if silent {
+            self.silence(ctx.session, mark, reply);
+        }
+    }
+
+    /// `CLIENT REPLY`: takes back what must not be sent.
+    fn silence(&self, session: &mut Session, mark: crate::resp::reply::Mark, reply: &mut Reply) {
+        match session.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => reply.rewind(mark),
+            ReplyMode::SkipNext => {
+                reply.rewind(mark);
+                session.reply_mode = ReplyMode::Skip;
+            }
+            ReplyMode::Skip => {
+                reply.rewind(mark);
+                session.reply_mode = ReplyMode::On;
+            }
+        }
+    }
+
+    /// Runs a command that may run. Whether it replied with an error.
+    #[inline]
+    fn call(
+        &self,
+        ctx: &mut Ctx<'_>,
+        command: &Command<Action>,
+        action: Action,
+        args: &[&[u8]],
+        reply: &mut Reply,
+    ) -> bool {
+        let errors = reply.errors();
+        let effects = ctx.unit.effects.mark();
+        let db = ctx.session.db as u32;
+        match (action.run)(ctx, args, reply) {
+            Ok(Effect::None) => {}
+            Ok(effect) => {
+                if ctx.unit.options.log {
+                    ctx.unit.effects.push_effect(db, args, &effect);
+                }
+            }
+            Err(e) => reply.error(e.0.as_bytes()),
+        }
+        if !ctx.nested && ctx.unit.effects.commands() > 1 && command.spec.name != "exec" {
+            ctx.unit.effects.wrap_multi(effects);
+        }
+        reply.errors() != errors
+    }
+
+    /// Runs a command of a transaction or a script, inside its unit.
+    pub fn run_queued(&self, ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) {
+        let Some(command) = self.table.lookup_original(args) else {
+            reply.error(self.table.unknown_error(args));
+            return;
+        };
+        let Some(action) = command.handler else {
+            return;
+        };
+        let begun = Instant::now();
+        let failed = self.call(ctx, command, action, args, reply);
+        let nanos = begun.elapsed().as_nanos() as u64;
+        self.stats.count_nested(command.spec.id, nanos, failed);
+        self.note_slow(ctx, command, args, nanos);
+    }
+
+    #[inline]
+    fn note_slow(&self, ctx: &Ctx<'_>, command: &Command<Action>, args: &[&[u8]], nanos: u64) {
+        let threshold = ctx.settings.observe.slowlog_log_slower_than_us;
+        let us = (nanos / 1000) as i64;
+        if threshold < 0
+            || us < threshold
+            || command.spec.flags.contains(CommandFlags::SKIP_SLOWLOG)
+            || ctx.session.origin == Origin::Replay
+        {
+            return;
+        }
+        let client = &ctx.session.client;
+        let entry = SlowEntry {
+            id: 0,
+            unix_s: ctx.now_ms() / 1000,
+            duration_us: us,
+            args: slowlog::trimmed(args),
+            addr: client.addr.clone(),
+            name: client.names.lock().name.clone(),
+        };
+        self.slowlog
+            .push(entry, ctx.settings.observe.slowlog_max_len as usize);
+    }
+
+    /// Ends the unit: effects to the log, locks released, readers woken, events out.
+    #[inline]
+    fn finish(
+        &self,
+        mut ctx: Ctx<'_>,
+        stats: &WorkerStats,
+        propagation: Propagation<'_>,
+        ran: &mut Ran,
+    ) {
+        let mut appended = false;
+        match propagation {
+            Propagation::Own if ctx.unit.effects.is_empty() => {}
+            Propagation::Own => {
+                let offset = self.log.append(ctx.unit.effects);
+                ctx.unit.wrote(offset);
+                ctx.session.last_write = offset;
+                appended = true;
+            }
+            Propagation::Primary(bytes, db) => {
+                let offset = self.log.append_raw(bytes, true, db);
+                ctx.unit.wrote(offset);
+                appended = true;
+            }
+            Propagation::Nowhere => {}
+        }
+        if self.log.durability().need() != crate::oplog::durable::Need::Nothing {
+            ran.durable_at = ctx.unit.newest_write();
+        }
+        let counters = ctx.unit.counters;
+        let events = std::mem::take(&mut ctx.unit.events);
+        let freed = ctx.unit.take_freed();
+        let last_ms = ctx.now_ms();
+        ctx.session.client.last_ms.store(last_ms, Ordering::Relaxed);
+        drop(ctx);
+        if appended {
+            self.log.wake();
+        }
+        if counters.dirty > 0 {
+            self.keyspace.add_dirty(counters.dirty);
+        }
+        if counters.hits > 0 {
+            bump(&stats.hits, counters.hits);
+        }
+        if counters.misses > 0 {
+            bump(&stats.misses, counters.misses);
+        }
+        if counters.expired > 0 {
+            bump(&stats.expired, counters.expired);
+        }
+        if !events.is_empty() {
+            self.host.publish_events(&events);
+        }
+        if !freed.is_empty() {
+            self.host.free_later(freed);
+        }
+    }
+}
+
+/// Adds the shards of a command's keys; the index of its first key and that key's hash.
+#[inline]
+fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> (usize, u64) {
+    let mut first = (0, 0);
+    let mut add = |index: usize| {
+        if let Some(key) = args.get(index) {
+            let h = hash::of(key);
+            mask.add_hash(h);
+            if first.0 == 0 {
+                first = (index, h);
+            }
+        }
+    };
+    match command.spec.keys.shape.positions(args.len()) {
+        Some(positions) => positions.for_each(&mut add),
+        None => match command.spec.keys.keys(args) {
+            Ok(keys) => keys.iter().for_each(|k| add(k.position)),
+            Err(_) => *mask = ShardMask::ALL,
+        },
+    }
+    first
+}

@@ -1,0 +1,167 @@
+//! Whether a command may run now: the checks before every command, in Redis's order, so that
+//! where several apply the same error is replied.
+
+use std::borrow::Cow;
+
+use super::super::ctx::Ctx;
+use super::super::engine::{Engine, Gate};
+use super::super::families::Action;
+use super::super::session::Origin;
+use super::super::spec::{Command, CommandFlags};
+use crate::client::ClientKind;
+use crate::config::ProtectedAction;
+
+/// Commands that run inside MULTI instead of being queued.
+const NEVER_QUEUED: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
+
+type Refusal = Cow<'static, [u8]>;
+
+fn fixed(text: &'static str) -> Refusal {
+    Cow::Borrowed(text.as_bytes())
+}
+
+impl Engine {
+    /// The command to run now, `None` if it has been queued.
+    ///
+    /// # Errors
+    /// The text of the error reply.
+    #[inline]
+    pub(super) fn admit<'e>(
+        &self,
+        ctx: &mut Ctx<'_>,
+        command: Option<&'e Command<Action>>,
+        args: &[&[u8]],
+        gates: u32,
+    ) -> Result<Option<(&'e Command<Action>, Action)>, Refusal> {
+        let Some(command) = command else {
+            return Err(Cow::Owned(self.table.unknown_error(args)));
+        };
+        if !command.spec.arity_ok(args.len()) {
+            return Err(Cow::Owned(command.spec.arity_error().into_bytes()));
+        }
+        let Some(action) = command.handler else {
+            return Err(Cow::Owned(command.spec.arity_error().into_bytes()));
+        };
+        let s = &ctx.session;
+        let plain = gates == 0
+            && s.authenticated
+            && s.multi.is_none()
+            && s.client.kind() == ClientKind::Normal;
+        if plain && !command.spec.flags.contains(CommandFlags::PROTECTED) {
+            return Ok(Some((command, action)));
+        }
+        if let Err(refusal) = self.check(ctx, command, gates) {
+            return Err(if command.spec.name == "exec" {
+                ctx.session.multi = None;
+                super::super::multi::unwatch_all(ctx);
+                let reason = refusal.strip_prefix(b"-").unwrap_or(&refusal);
+                Cow::Owned([b"EXECABORT Transaction discarded because of: ", reason].concat())
+            } else {
+                refusal
+            });
+        }
+        if let Some(queue) = &mut ctx.session.multi
+            && !NEVER_QUEUED.contains(&command.spec.name.as_str())
+        {
+            if command.spec.flags.contains(CommandFlags::NO_MULTI) {
+                return Err(fixed("ERR Command not allowed inside a transaction"));
+            }
+            queue.push(args, command.spec.flags);
+            let len = queue.len() as i64;
+            ctx.session
+                .client
+                .multi
+                .store(len, std::sync::atomic::Ordering::Relaxed);
+            return Ok(None);
+        }
+        Ok(Some((command, action)))
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, command: &Command<Action>, gates: u32) -> Result<(), Refusal> {
+        let s = &ctx.session;
+        let mut flags = command.spec.flags;
+        if flags.contains(CommandFlags::PROTECTED) {
+            let allowed = match ctx.settings.process.enable_debug_command {
+                ProtectedAction::Yes => true,
+                ProtectedAction::No => false,
+                ProtectedAction::Local => is_local(s),
+            };
+            if !allowed && s.origin == Origin::Client {
+                return Err(fixed(DEBUG_NOT_ALLOWED));
+            }
+        }
+        if !s.authenticated && !flags.contains(CommandFlags::NO_AUTH) {
+            return Err(fixed("NOAUTH Authentication required."));
+        }
+        if s.origin != Origin::Client {
+            return Ok(());
+        }
+        if command.spec.name == "exec"
+            && let Some(q) = &s.multi
+        {
+            flags.insert(q.flags);
+        }
+        let writes = flags.contains(CommandFlags::WRITE);
+        if Gate::OUT_OF_MEMORY.among(gates)
+            && flags.contains(CommandFlags::DENYOOM)
+            && (s.multi.is_none() || command.spec.name != "multi")
+        {
+            return Err(fixed(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
+        }
+        self.check_disk_and_replicas(command, writes, gates)?;
+        if writes && Gate::READ_ONLY.among(gates) {
+            return Err(fixed(
+                "READONLY You can't write against a read only replica.",
+            ));
+        }
+        if Gate::STALE.among(gates) && !flags.contains(CommandFlags::STALE) {
+            return Err(fixed(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            ));
+        }
+        if Gate::LOADING.among(gates) && !flags.contains(CommandFlags::LOADING) {
+            return Err(fixed("LOADING Redis is loading the dataset in memory"));
+        }
+        if s.client.kind() == ClientKind::Replica
+            && flags.intersects(CommandFlags::WRITE.union(CommandFlags::READONLY))
+        {
+            return Err(fixed("ERR Replica can't interact with the keyspace"));
+        }
+        Ok(())
+    }
+
+    fn check_disk_and_replicas(
+        &self,
+        command: &Command<Action>,
+        writes: bool,
+        gates: u32,
+    ) -> Result<(), Refusal> {
+        if (writes || command.spec.name == "ping") && !Gate::REPLICA.among(gates) {
+            if Gate::SAVE_FAILED.among(gates) {
+                return Err(fixed(crate::resp::errors::BGSAVE_FAILED));
+            }
+            if Gate::AOF_FAILED.among(gates) {
+                let text = format!(
+                    "MISCONF Errors writing to the AOF file: {}",
+                    self.host.aof_write_error().unwrap_or_default()
+                );
+                return Err(Cow::Owned(text.into_bytes()));
+            }
+        }
+        if writes && Gate::FEW_REPLICAS.among(gates) && !Gate::REPLICA.among(gates) {
+            return Err(fixed("NOREPLICAS Not enough good replicas to write."));
+        }
+        Ok(())
+    }
+}
+
+const DEBUG_NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option \
+is set to \"local\", you can run it from a local connection, otherwise you need to set this option \
+in the configuration file, and then restart the server.";
+
+fn is_local(s: &super::super::session::Session) -> bool {
+    let addr = &s.client.addr;
+    s.client.unix_socket || addr.starts_with("127.") || addr.starts_with("[::1]")
+}

@@ -1,0 +1,147 @@
+//! The server as commands see it, and the few things they ask of what lies above them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::client::Registry;
+use crate::config::Config;
+use crate::keyspace::locks::Keyspace;
+use crate::oplog::log::Log;
+
+use super::families::Action;
+use super::host::Host;
+use super::spec::CommandTable;
+use super::stats::{Stats, WorkerStats};
+
+/// Conditions of the server that forbid or change commands, a bit each. Nearly always none is
+/// set, and one load finds that out.
+#[derive(Debug, Default)]
+pub struct Gates(AtomicU32);
+
+/// One condition; see [`Gates`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate(u32);
+
+impl Gate {
+    /// The data set is being loaded.
+    pub const LOADING: Gate = Gate(1);
+    /// This server is a replica: clients do not see what is due, and nobody removes it.
+    pub const REPLICA: Gate = Gate(1 << 1);
+    /// Clients may not write, for it is a replica.
+    pub const READ_ONLY: Gate = Gate(1 << 2);
+    /// The link to the primary is down and stale data must not be served.
+    pub const STALE: Gate = Gate(1 << 3);
+    /// The last background save failed, which stops writes.
+    pub const SAVE_FAILED: Gate = Gate(1 << 4);
+    /// The append-only file cannot be written.
+    pub const AOF_FAILED: Gate = Gate(1 << 5);
+    /// There are fewer good replicas than `min-replicas-to-write`.
+    pub const FEW_REPLICAS: Gate = Gate(1 << 6);
+    /// `CLIENT PAUSE`.
+    pub const PAUSED: Gate = Gate(1 << 7);
+    /// More memory is used than `maxmemory`, and nothing can be evicted.
+    pub const OUT_OF_MEMORY: Gate = Gate(1 << 8);
+    /// The server is shutting down and waits for its replicas.
+    pub const SHUTTING_DOWN: Gate = Gate(1 << 9);
+}
+
+impl Gates {
+    /// All conditions at once.
+    #[inline]
+    pub fn load(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether a condition holds.
+    pub fn is(&self, gate: Gate) -> bool {
+        self.load() & gate.0 != 0
+    }
+
+    /// Sets or clears a condition.
+    pub fn set(&self, gate: Gate, on: bool) {
+        if on {
+            self.0.fetch_or(gate.0, Ordering::AcqRel);
+        } else {
+            self.0.fetch_and(!gate.0, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Gate {
+    /// Whether this condition is among `bits`.
+    #[inline]
+    pub fn among(self, bits: u32) -> bool {
+        bits & self.0 != 0
+    }
+}
+
+/// `CLIENT PAUSE`: until when, and whether reads go on.
+#[derive(Debug, Default)]
+pub struct Pause {
+    state: Mutex<Option<(i64, bool)>>,
+    changed: Notify,
+}
+
+impl Pause {
+    /// Pauses until `until_ms`; an earlier pause is prolonged and widened, never shortened.
+    pub fn begin(&self, until_ms: i64, all_commands: bool) {
+        let mut s = self.state.lock();
+        let (old_until, old_all) = s.unwrap_or((0, false));
+        *s = Some((until_ms.max(old_until), all_commands || old_all));
+    }
+
+    /// Ends the pause.
+    pub fn end(&self) {
+        *self.state.lock() = None;
+        self.changed.notify_waiters();
+    }
+
+    /// The pause in force at `now_ms`: its end and whether all commands wait, or writes alone.
+    pub fn current(&self, now_ms: i64) -> Option<(i64, bool)> {
+        (*self.state.lock()).filter(|(until, _)| *until > now_ms)
+    }
+
+    /// Waits until the pause ends or `for_ms` have passed.
+    pub async fn wait(&self, for_ms: u64) {
+        let changed = self.changed.notified();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(for_ms), changed).await;
+    }
+}
+
+/// The server as commands see it.
+pub struct Engine {
+    /// The data.
+    pub keyspace: Arc<Keyspace>,
+    /// The one stream of writes.
+    pub log: Arc<Log>,
+    /// The commands.
+    pub table: CommandTable<Action>,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The connections.
+    pub clients: Arc<Registry>,
+    /// What commands cost.
+    pub stats: Stats,
+    /// Conditions that forbid commands.
+    pub gates: Gates,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// Commands slower than the threshold.
+    pub slowlog: super::slowlog::Slowlog,
+    /// What lies above.
+    pub host: Arc<dyn Host>,
+    /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
+    pub active_expire: std::sync::atomic::AtomicBool,
+    /// When the server started, Unix milliseconds.
+    pub started_ms: AtomicI64,
+}
+
+impl Engine {
+    /// Counters for a new worker.
+    pub fn worker(&self) -> Arc<WorkerStats> {
+        self.stats.worker(self.table.id_count())
+    }
+}

@@ -1,0 +1,50 @@
+//! The handlers, one file a family, and the list of all of them.
+//!
+//! To add a command: its record in `commands.toml`, its handler in its family's file, and a line
+//! in that family's `HANDLERS`.
+
+use super::ctx::Handler;
+use super::multi;
+
+/// What a command's unit locks before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locks {
+    /// Nothing: it touches no key.
+    Nothing,
+    /// The shards of its keys.
+    Keys,
+    /// Every shard: it works on whole databases.
+    All,
+    /// Nothing beforehand; the handler locks what it needs, so it is a unit of its own. Inside
+    /// EXEC every shard is locked already.
+    Own,
+}
+
+/// How a command runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Action {
+    /// The handler.
+    pub run: Handler,
+    /// What is locked.
+    pub locks: Locks,
+}
+
+/// A family's commands by full name.
+pub type Family = &'static [(&'static str, Handler, Locks)];
+
+const TRANSACTIONS: Family = &[
+    ("multi", multi::multi, Locks::Nothing),
+    ("exec", multi::exec, Locks::Own),
+    ("discard", multi::discard, Locks::Own),
+    ("watch", multi::watch, Locks::Keys),
+    ("unwatch", multi::unwatch, Locks::Own),
+];
+
+/// Every command that exists.
+pub fn handlers() -> Vec<(&'static str, Action)> {
+    [TRANSACTIONS]
+        .into_iter()
+        .flatten()
+        .map(|&(name, run, locks)| (name, Action { run, locks }))
+        .collect()
+}

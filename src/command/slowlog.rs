@@ -1,0 +1,89 @@
+//! The slow log: the commands that took longer than `slowlog-log-slower-than`, newest first.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::Mutex;
+
+/// Arguments kept of a command.
+const ARGUMENTS_MAX: usize = 32;
+/// Bytes kept of an argument.
+const ARGUMENT_BYTES_MAX: usize = 128;
+
+/// One slow command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowEntry {
+    /// Ascending number, unique over the server's life.
+    pub id: u64,
+    /// When it ran, Unix seconds.
+    pub unix_s: i64,
+    /// How long it took, microseconds.
+    pub duration_us: i64,
+    /// Its arguments, cut as Redis cuts them.
+    pub args: Vec<Vec<u8>>,
+    /// The client's address.
+    pub addr: String,
+    /// The client's name.
+    pub name: Vec<u8>,
+}
+
+/// The log.
+#[derive(Debug, Default)]
+pub struct Slowlog {
+    entries: Mutex<VecDeque<SlowEntry>>,
+    next_id: AtomicI64,
+}
+
+impl Slowlog {
+    /// Logs a command, keeping at most `max_len` of them.
+    pub fn push(&self, mut entry: SlowEntry, max_len: usize) {
+        let mut entries = self.entries.lock();
+        entry.id = self.next_id.fetch_add(1, Ordering::Relaxed) as u64;
+        entries.push_front(entry);
+        entries.truncate(max_len);
+    }
+
+    /// The newest `count` entries.
+    pub fn newest(&self, count: usize) -> Vec<SlowEntry> {
+        self.entries.lock().iter().take(count).cloned().collect()
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// Whether it has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all entries.
+    pub fn reset(&self) {
+        self.entries.lock().clear();
+    }
+}
+
+/// The arguments of a command as the slow log keeps them.
+pub fn trimmed(args: &[&[u8]]) -> Vec<Vec<u8>> {
+    let kept = if args.len() > ARGUMENTS_MAX {
+        ARGUMENTS_MAX - 1
+    } else {
+        args.len()
+    };
+    let mut out: Vec<Vec<u8>> = args
+        .iter()
+        .take(kept)
+        .map(|a| match a.get(..ARGUMENT_BYTES_MAX) {
+            Some(head) if a.len() > ARGUMENT_BYTES_MAX => {
+                let more = a.len() - ARGUMENT_BYTES_MAX;
+                [head, format!("... ({more} more bytes)").as_bytes()].concat()
+            }
+            _ => a.to_vec(),
+        })
+        .collect();
+    if args.len() > kept {
+        out.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
+    }
+    out
+}

@@ -1,0 +1,282 @@
+//! What commands cost: one set of counters for each worker, written by it alone, added up by
+//! whoever asks.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+/// Buckets of a latency histogram: bucket `n` counts calls of `2^n` to `2^(n+1)` nanoseconds.
+pub const LATENCY_BUCKETS: usize = 40;
+
+/// Counters of one command on one worker.
+#[derive(Debug)]
+pub struct CommandCounters {
+    /// Calls that ran.
+    pub calls: AtomicU64,
+    /// Nanoseconds they took.
+    pub nanos: AtomicU64,
+    /// Calls refused before they ran (arity, rights, state of the server).
+    pub rejected: AtomicU64,
+    /// Calls that ran and replied with an error.
+    pub failed: AtomicU64,
+    /// Calls by duration.
+    pub latency: [AtomicU32; LATENCY_BUCKETS],
+}
+
+impl Default for CommandCounters {
+    fn default() -> Self {
+        CommandCounters {
+            calls: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            latency: [const { AtomicU32::new(0) }; LATENCY_BUCKETS],
+        }
+    }
+}
+
+/// Adds to a counter that only this worker writes: a load and a store, no locked instruction.
+#[inline]
+pub fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+impl CommandCounters {
+    /// Counts a call that ran.
+    #[inline]
+    pub fn ran(&self, nanos: u64, failed: bool) {
+        bump(&self.calls, 1);
+        bump(&self.nanos, nanos);
+        if failed {
+            bump(&self.failed, 1);
+        }
+        let bucket = (63 - (nanos | 1).leading_zeros()) as usize;
+        if let Some(b) = self.latency.get(bucket.min(LATENCY_BUCKETS - 1)) {
+            b.store(b.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    fn reset(&self) {
+        for c in [&self.calls, &self.nanos, &self.rejected, &self.failed] {
+            c.store(0, Ordering::Relaxed);
+        }
+        for b in &self.latency {
+            b.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counters of one worker.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// By command id.
+    pub commands: Vec<CommandCounters>,
+    /// Reads that found their key.
+    pub hits: AtomicU64,
+    /// Reads that did not.
+    pub misses: AtomicU64,
+    /// Keys that were due and removed.
+    pub expired: AtomicU64,
+    /// Commands processed.
+    pub processed: AtomicU64,
+    /// Bytes read from clients.
+    pub bytes_in: AtomicU64,
+    /// Bytes written to clients.
+    pub bytes_out: AtomicU64,
+    /// Error replies.
+    pub errors: AtomicU64,
+}
+
+impl WorkerStats {
+    fn new(commands: usize) -> WorkerStats {
+        WorkerStats {
+            commands: (0..commands).map(|_| CommandCounters::default()).collect(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            processed: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        }
+    }
+
+    fn counters(&self) -> [&AtomicU64; 7] {
+        [
+            &self.hits,
+            &self.misses,
+            &self.expired,
+            &self.processed,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.errors,
+        ]
+    }
+}
+
+/// One command's sums over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandTotals {
+    /// See [`CommandCounters::calls`].
+    pub calls: u64,
+    /// See [`CommandCounters::nanos`].
+    pub nanos: u64,
+    /// See [`CommandCounters::rejected`].
+    pub rejected: u64,
+    /// See [`CommandCounters::failed`].
+    pub failed: u64,
+}
+
+/// Sums over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// See [`WorkerStats::hits`].
+    pub hits: u64,
+    /// See [`WorkerStats::misses`].
+    pub misses: u64,
+    /// See [`WorkerStats::expired`].
+    pub expired: u64,
+    /// See [`WorkerStats::processed`].
+    pub processed: u64,
+    /// See [`WorkerStats::bytes_in`].
+    pub bytes_in: u64,
+    /// See [`WorkerStats::bytes_out`].
+    pub bytes_out: u64,
+    /// See [`WorkerStats::errors`].
+    pub errors: u64,
+}
+
+/// The counters of all workers, and what is counted rarely enough for one place.
+#[derive(Debug, Default)]
+pub struct Stats {
+    workers: Mutex<Vec<Arc<WorkerStats>>>,
+    /// Counters for commands inside transactions and scripts, which every worker adds to.
+    nested: OnceLock<Arc<WorkerStats>>,
+    /// Error replies by code, for INFO errorstats.
+    error_codes: Mutex<std::collections::BTreeMap<Box<str>, u64>>,
+}
+
+/// Codes counted at most, so that nobody fills the table by inventing errors.
+const ERROR_CODES_MAX: usize = 128;
+
+impl Stats {
+    /// Counters for a new worker, for `commands` command ids.
+    pub fn worker(&self, commands: usize) -> Arc<WorkerStats> {
+        self.nested.get_or_init(|| self.add(commands));
+        self.add(commands)
+    }
+
+    fn add(&self, commands: usize) -> Arc<WorkerStats> {
+        let w = Arc::new(WorkerStats::new(commands));
+        self.workers.lock().push(Arc::clone(&w));
+        w
+    }
+
+    /// Counts a command that ran inside a transaction or a script.
+    pub fn count_nested(&self, id: u16, nanos: u64, failed: bool) {
+        if let Some(c) = self
+            .nested
+            .get()
+            .and_then(|n| n.commands.get(usize::from(id)))
+        {
+            c.calls.fetch_add(1, Ordering::Relaxed);
+            c.nanos.fetch_add(nanos, Ordering::Relaxed);
+            c.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+        }
+    }
+
+    /// Sums.
+    pub fn totals(&self) -> Totals {
+        let mut sum = [0u64; 7];
+        for w in self.workers.lock().iter() {
+            for (s, c) in sum.iter_mut().zip(w.counters()) {
+                *s += c.load(Ordering::Relaxed);
+            }
+        }
+        let [
+            hits,
+            misses,
+            expired,
+            processed,
+            bytes_in,
+            bytes_out,
+            errors,
+        ] = sum;
+        Totals {
+            hits,
+            misses,
+            expired,
+            processed,
+            bytes_in,
+            bytes_out,
+            errors,
+        }
+    }
+
+    /// Sums of one command.
+    pub fn command(&self, id: u16) -> CommandTotals {
+        let mut t = CommandTotals::default();
+        for w in self.workers.lock().iter() {
+            if let Some(c) = w.commands.get(usize::from(id)) {
+                t.calls += c.calls.load(Ordering::Relaxed);
+                t.nanos += c.nanos.load(Ordering::Relaxed);
+                t.rejected += c.rejected.load(Ordering::Relaxed);
+                t.failed += c.failed.load(Ordering::Relaxed);
+            }
+        }
+        t
+    }
+
+    /// One command's calls by duration: `(upper bound in nanoseconds, calls)`.
+    pub fn latency(&self, id: u16) -> Vec<(u64, u64)> {
+        let mut sum = [0u64; LATENCY_BUCKETS];
+        for w in self.workers.lock().iter() {
+            if let Some(c) = w.commands.get(usize::from(id)) {
+                for (s, b) in sum.iter_mut().zip(&c.latency) {
+                    *s += u64::from(b.load(Ordering::Relaxed));
+                }
+            }
+        }
+        sum.iter()
+            .enumerate()
+            .filter(|(_, n)| **n > 0)
+            .map(|(i, n)| (1u64 << (i + 1), *n))
+            .collect()
+    }
+
+    /// Counts an error reply by its code.
+    pub fn count_error(&self, code: &str) {
+        let mut codes = self.error_codes.lock();
+        if let Some(n) = codes.get_mut(code) {
+            *n += 1;
+        } else if codes.len() < ERROR_CODES_MAX {
+            codes.insert(code.into(), 1);
+        }
+    }
+
+    /// Error replies by code.
+    pub fn error_codes(&self) -> Vec<(Box<str>, u64)> {
+        self.error_codes
+            .lock()
+            .iter()
+            .map(|(k, v)| (k.clone(), *v))
+            .collect()
+    }
+
+    /// `CONFIG RESETSTAT`.
+    pub fn reset(&self) {
+        for w in self.workers.lock().iter() {
+            for c in w.counters() {
+                c.store(0, Ordering::Relaxed);
+            }
+            for c in &w.commands {
+                c.reset();
+            }
+        }
+        self.error_codes.lock().clear();
+    }
+}

@@ -1,0 +1,217 @@
+//! Borrowed entries: reading one, and changes that keep its allocation.
+
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use super::super::value::{Collection, INLINE_MAX_BYTES, StrRef, ValueKind, ValueRef};
+use super::super::value::{hash::Hash, list::List, set::Set, zset::Zset};
+use super::{
+    EntryMut, EntryRef, FLAG_EXPIRY, FLAG_LONG_KEY, FLAG_MARK, HEADER_BYTES, Kind, Shape, layout,
+    shape, write_access,
+};
+
+impl<'a> EntryRef<'a> {
+    /// # Safety
+    /// `p` points at a live entry that is not mutated during `'a`.
+    pub(in super::super) unsafe fn from_raw(p: NonNull<u8>) -> EntryRef<'a> {
+        EntryRef(p, PhantomData)
+    }
+
+    pub(super) fn byte(self, at: usize) -> u8 {
+        // SAFETY: called with offsets inside the header only.
+        unsafe { self.0.as_ptr().add(at).read() }
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        Kind::of(self.byte(0))
+    }
+
+    pub(super) fn has(self, flag: u8) -> bool {
+        self.byte(1) & flag != 0
+    }
+
+    pub(super) fn vlen(self) -> usize {
+        // SAFETY: bytes 6 and 7 of the header, aligned.
+        unsafe { self.0.as_ptr().add(6).cast::<u16>().read() as usize }
+    }
+
+    #[inline]
+    pub(super) fn shape(self) -> Shape {
+        let kind = self.kind();
+        let mut klen = self.byte(5) as usize;
+        if self.has(FLAG_LONG_KEY) {
+            let at = HEADER_BYTES + if self.has(FLAG_EXPIRY) { 8 } else { 0 } + kind.area_bytes();
+            // SAFETY: a long key's length stands right behind the area.
+            klen = unsafe { self.0.as_ptr().add(at).cast::<u32>().read_unaligned() as usize };
+        }
+        shape(kind, self.has(FLAG_EXPIRY), klen, self.vlen())
+    }
+
+    /// The key's bytes.
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        let s = self.shape();
+        // SAFETY: the shape lies within the allocation.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(s.key), s.klen) }
+    }
+
+    pub(super) fn inline_bytes(self) -> &'a [u8] {
+        let s = self.shape();
+        // SAFETY: the shape lies within the allocation.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(s.value), self.vlen()) }
+    }
+
+    /// Absolute expiry, Unix milliseconds.
+    #[inline]
+    pub fn expire_ms(self) -> Option<i64> {
+        if !self.has(FLAG_EXPIRY) {
+            return None;
+        }
+        // SAFETY: the flag says that the field is there.
+        Some(unsafe { self.0.as_ptr().add(HEADER_BYTES).cast::<i64>().read() })
+    }
+
+    /// The snapshot mark.
+    pub fn mark(self) -> bool {
+        self.has(FLAG_MARK)
+    }
+
+    /// 24 bits of LRU clock or LFU counter.
+    pub fn access(self) -> u32 {
+        u32::from_le_bytes([self.byte(2), self.byte(3), self.byte(4), 0])
+    }
+
+    /// Bytes that the entry itself occupies, before the allocator rounds them up.
+    pub fn size_bytes(self) -> usize {
+        layout(self.shape().size).size()
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(self) -> ValueRef<'a> {
+        match self.kind() {
+            Kind::Inline => ValueRef::Str(StrRef::Inline(self.inline_bytes())),
+            kind => self.area_value(kind),
+        }
+    }
+
+    pub(super) fn area_value(self, kind: Kind) -> ValueRef<'a> {
+        let at = HEADER_BYTES + if self.has(FLAG_EXPIRY) { 8 } else { 0 };
+        // SAFETY: the area holds what `kind` says and lives as long as the entry.
+        unsafe {
+            let area = self.0.as_ptr().add(at);
+            match kind {
+                Kind::Int | Kind::Inline => ValueRef::Str(StrRef::Int(area.cast::<i64>().read())),
+                Kind::Heap => ValueRef::Str(StrRef::Heap(&*area.cast::<Arc<Vec<u8>>>())),
+                Kind::List => ValueRef::List(&*area.cast::<List>()),
+                Kind::Set => ValueRef::Set(&*area.cast::<Set>()),
+                Kind::Zset => ValueRef::Zset(&*area.cast::<Zset>()),
+                Kind::Hash => ValueRef::Hash(&*area.cast::<Hash>()),
+            }
+        }
+    }
+
+    /// The value's type.
+    pub fn value_kind(self) -> ValueKind {
+        match self.kind() {
+            Kind::Int | Kind::Inline | Kind::Heap => ValueKind::String,
+            Kind::List => ValueKind::List,
+            Kind::Set => ValueKind::Set,
+            Kind::Zset => ValueKind::Zset,
+            Kind::Hash => ValueKind::Hash,
+        }
+    }
+}
+
+impl<'a> EntryMut<'a> {
+    /// # Safety
+    /// `p` points at a live entry that nobody else reaches during `'a`.
+    pub(in super::super) unsafe fn from_raw(p: NonNull<u8>) -> EntryMut<'a> {
+        EntryMut(p, PhantomData)
+    }
+
+    /// The same entry, read.
+    pub fn as_ref(&self) -> EntryRef<'_> {
+        EntryRef(self.0, PhantomData)
+    }
+
+    pub(super) fn write_expiry(&mut self, at: i64) {
+        // SAFETY: called only where the field is there.
+        unsafe { self.0.as_ptr().add(HEADER_BYTES).cast::<i64>().write(at) }
+    }
+
+    /// Writes the snapshot mark.
+    pub fn set_mark(&mut self, mark: bool) {
+        // SAFETY: byte 1 of the header.
+        unsafe {
+            let p = self.0.as_ptr().add(1);
+            let flags = p.read();
+            p.write(if mark {
+                flags | FLAG_MARK
+            } else {
+                flags & !FLAG_MARK
+            });
+        }
+    }
+
+    /// Writes the 24 bits of LRU clock or LFU counter.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        // SAFETY: the entry is live.
+        unsafe { write_access(self.0.as_ptr(), access) }
+    }
+
+    /// Overwrites an inline string or an integer in place, if the allocation's size stays the
+    /// same. `false` if it does not, and nothing has changed.
+    #[inline]
+    pub fn overwrite_bytes(&mut self, bytes: &[u8]) -> bool {
+        let r = self.as_ref();
+        if r.kind() != Kind::Inline || bytes.len() > INLINE_MAX_BYTES {
+            return false;
+        }
+        let s = r.shape();
+        let old = layout(s.size).size();
+        if layout(s.value + bytes.len()).size() != old {
+            return false;
+        }
+        // SAFETY: the new bytes end within the same rounded size.
+        unsafe {
+            let base = self.0.as_ptr();
+            ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(s.value), bytes.len());
+            base.add(6).cast::<u16>().write(bytes.len() as u16);
+        }
+        true
+    }
+
+    /// Overwrites an integer in place; `false` if the value is not kept as one.
+    pub fn overwrite_int(&mut self, n: i64) -> bool {
+        if self.as_ref().kind() != Kind::Int {
+            return false;
+        }
+        let s = self.as_ref().shape();
+        // SAFETY: the area of an integer is eight aligned bytes.
+        unsafe { self.0.as_ptr().add(s.area).cast::<i64>().write(n) }
+        true
+    }
+
+    /// The collection in the entry, if it is one of type `T`.
+    pub fn collection<T: Collection>(self) -> Option<&'a mut T> {
+        if self.as_ref().value_kind() != T::KIND {
+            return None;
+        }
+        let s = self.as_ref().shape();
+        // SAFETY: `KIND` names the type whose handle the area holds, and each kind has one type.
+        Some(unsafe { &mut *self.0.as_ptr().add(s.area).cast::<T>() })
+    }
+
+    /// The shared bytes of a long string.
+    pub fn heap(self) -> Option<&'a mut Arc<Vec<u8>>> {
+        if self.as_ref().kind() != Kind::Heap {
+            return None;
+        }
+        let s = self.as_ref().shape();
+        // SAFETY: the area of a heap string is its `Arc`.
+        Some(unsafe { &mut *self.0.as_ptr().add(s.area).cast::<Arc<Vec<u8>>>() })
+    }
+}

@@ -1,0 +1,215 @@
+//! The shards and their locks.
+//!
+//! A unit of work locks all the shards it needs at once, in ascending order, before its first
+//! command runs: [`Keyspace::lock`] with a mask, or nothing. Nobody locks a shard while holding
+//! another lock set, so there is no deadlock and no order to remember.
+//!
+//! `unsafe` is expected here: which shards a [`Locked`] may touch is a bit mask, checked at each
+//! access, instead of a guard for each shard.
+
+#![expect(
+    unsafe_code,
+    reason = "a lock set is a mask over raw mutexes, checked on access"
+)]
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lock_api::RawMutex as _;
+use parking_lot::RawMutex;
+
+use super::shard::Shard;
+
+/// Upper bits of a key's hash that choose its shard.
+pub const SHARD_BITS: u32 = 6;
+/// Number of shards.
+pub const SHARDS: usize = 1 << SHARD_BITS;
+
+/// A set of shards, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardMask(u64);
+
+impl ShardMask {
+    /// No shard.
+    pub const NONE: ShardMask = ShardMask(0);
+    /// Every shard.
+    pub const ALL: ShardMask = ShardMask(!0);
+
+    /// Adds the shard of a hash.
+    #[inline]
+    pub fn add_hash(&mut self, hash: u64) {
+        self.0 |= 1 << shard_of(hash);
+    }
+
+    /// The shard with this index alone.
+    pub fn only(index: usize) -> ShardMask {
+        ShardMask(1 << (index % SHARDS))
+    }
+
+    /// Both sets together.
+    #[inline]
+    pub fn union(self, other: ShardMask) -> ShardMask {
+        ShardMask(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    #[inline]
+    pub fn contains(self, other: ShardMask) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is no shard in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let i = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            Some(i)
+        })
+    }
+}
+
+/// The index of the shard that holds keys of this hash.
+#[inline]
+pub fn shard_of(hash: u64) -> usize {
+    (hash >> (64 - SHARD_BITS)) as usize
+}
+
+#[repr(align(128))]
+struct Cell {
+    lock: RawMutex,
+    shard: UnsafeCell<Shard>,
+}
+
+// SAFETY: the shard is only reached through a `Locked` that holds the lock.
+unsafe impl Sync for Cell {}
+
+/// All the data of a server.
+pub struct Keyspace {
+    cells: Box<[Cell]>,
+    databases: usize,
+    /// Changes since the last successful save, as `rdb_changes_since_last_save` counts them.
+    dirty: AtomicU64,
+    pub(super) snapshot: super::snapshot::Registry,
+}
+
+impl Keyspace {
+    /// An empty keyspace of `databases` databases.
+    pub fn new(databases: usize) -> Keyspace {
+        let cell = |_| Cell {
+            lock: RawMutex::INIT,
+            shard: UnsafeCell::new(Shard::new(databases, SHARD_BITS)),
+        };
+        Keyspace {
+            cells: (0..SHARDS).map(cell).collect(),
+            databases,
+            dirty: AtomicU64::new(0),
+            snapshot: super::snapshot::Registry::default(),
+        }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Changes since the last successful save.
+    pub fn dirty(&self) -> u64 {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Counts changes.
+    pub fn add_dirty(&self, changes: u64) {
+        if changes > 0 {
+            self.dirty.fetch_add(changes, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes `saved` changes off, after a save that covered them.
+    pub fn saved(&self, saved: u64) {
+        let _ = self
+            .dirty
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |d| {
+                Some(d.saturating_sub(saved))
+            });
+    }
+
+    /// Locks the shards of `mask`, in ascending order.
+    #[inline]
+    pub fn lock(&self, mask: ShardMask) -> Locked<'_> {
+        for i in mask.iter() {
+            if let Some(c) = self.cells.get(i) {
+                c.lock.lock();
+            }
+        }
+        Locked {
+            keyspace: self,
+            mask,
+        }
+    }
+
+    /// Asks the processor for what a lookup of `hash` in `db` will read. The shard is locked.
+    #[inline]
+    pub fn shard_count(&self) -> usize {
+        self.cells.len()
+    }
+}
+
+/// Locked shards; unlocks them when dropped.
+pub struct Locked<'a> {
+    keyspace: &'a Keyspace,
+    mask: ShardMask,
+}
+
+impl<'a> Locked<'a> {
+    /// The shards that are locked.
+    #[inline]
+    pub fn mask(&self) -> ShardMask {
+        self.mask
+    }
+
+    /// The keyspace whose shards these are.
+    pub fn keyspace(&self) -> &'a Keyspace {
+        self.keyspace
+    }
+
+    /// A locked shard; `None` if it is not in the mask.
+    #[inline]
+    pub fn shard(&mut self, index: usize) -> Option<&mut Shard> {
+        debug_assert!(
+            self.mask.contains(ShardMask::only(index)),
+            "shard {index} is not locked"
+        );
+        if !self.mask.contains(ShardMask::only(index)) {
+            return None;
+        }
+        let cell = self.keyspace.cells.get(index)?;
+        // SAFETY: this lock set holds the cell's lock, and is mutably borrowed.
+        Some(unsafe { &mut *cell.shard.get() })
+    }
+
+    /// The shard of a hash.
+    #[inline]
+    pub fn shard_for(&mut self, hash: u64) -> Option<&mut Shard> {
+        self.shard(shard_of(hash))
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        for i in self.mask.iter() {
+            if let Some(c) = self.keyspace.cells.get(i) {
+                // SAFETY: locked when this set was made, and unlocked only here.
+                unsafe { c.lock.unlock() }
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! A shard: its slice of every database, and the hooks that every change passes through.
+//!
+//! What a change must do, whatever command makes it, is done here and nowhere else:
+//!
+//! 1. before: an entry that a running snapshot has not captured yet is captured
+//!    ([`Shard::capture`]);
+//! 2. after: clients that watch the key learn of it ([`Shard::touched`]).
+//!
+//! To add a hook (tracking, memory limits), add it to these two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::entry::{Entry, EntryRef, Meta};
+use super::table::{Pos, Table};
+use super::value::{Value, ValueRef};
+
+/// Set when a watched key changes; one for each client, shared by all the keys it watches.
+pub type WatchFlag = Arc<AtomicBool>;
+
+/// An entry as it was at the instant of a snapshot.
+#[derive(Debug)]
+pub struct Captured {
+    /// The database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The value.
+    pub value: Value,
+    /// Absolute expiry, Unix milliseconds.
+    pub expire_ms: Option<i64>,
+    /// 24 bits of LRU clock or LFU counter.
+    pub access: u32,
+}
+
+impl Captured {
+    /// Copies an entry: small values by their bytes, large ones by a handle.
+    pub fn of(db: usize, e: EntryRef<'_>) -> Captured {
+        Captured {
+            db,
+            key: e.key().into(),
+            value: e.value().to_value(),
+            expire_ms: e.expire_ms(),
+            access: e.access(),
+        }
+    }
+
+    /// Bytes that the copy itself takes, a handle's target not counted.
+    pub fn copied_bytes(&self) -> usize {
+        let value = match &self.value {
+            Value::Str(super::value::Str::Inline(b)) => b.len(),
+            _ => 0,
+        };
+        self.key.len() + value + size_of::<Captured>()
+    }
+}
+
+/// One database's slice in one shard.
+pub struct Db {
+    /// The keys.
+    pub table: Table,
+    /// Number that the database had when the running snapshot began.
+    label: usize,
+    watched: HashMap<Box<[u8]>, SmallVec<[WatchFlag; 1]>>,
+    /// Segment from which active expiry goes on.
+    pub expire_from: usize,
+}
+
+/// A slice of all databases.
+pub struct Shard {
+    dbs: Vec<Db>,
+    /// Mark of entries that need no capture; all entries have it while no snapshot runs.
+    mark: bool,
+    capturing: bool,
+    captures: Vec<Captured>,
+    flushed: Vec<(usize, Table)>,
+    /// Offset behind the newest write of this shard in the oplog.
+    pub last_write: u64,
+}
+
+impl Shard {
+    /// An empty shard of `databases` databases, for keys whose first `shard_bits` hash bits agree.
+    pub fn new(databases: usize, shard_bits: u32) -> Shard {
+        let db = |label| Db {
+            table: Table::new(shard_bits),
+            label,
+            watched: HashMap::new(),
+            expire_from: 0,
+        };
+        Shard {
+            dbs: (0..databases).map(db).collect(),
+            mark: false,
+            capturing: false,
+            captures: Vec::new(),
+            flushed: Vec::new(),
+            last_write: 0,
+        }
+    }
+
+    /// A database.
+    #[inline]
+    pub fn db(&self, db: usize) -> Option<&Db> {
+        self.dbs.get(db)
+    }
+
+    /// A database, for what needs no hook (access times, expiry's own place).
+    #[inline]
+    pub fn db_mut(&mut self, db: usize) -> Option<&mut Db> {
+        self.dbs.get_mut(db)
+    }
+
+    /// Captures the entry at `pos` if a snapshot runs and has not got it yet.
+    #[inline]
+    fn capture(&mut self, db: usize, pos: Pos) {
+        if self.capturing {
+            self.capture_now(db, pos);
+        }
+    }
+
+    fn capture_now(&mut self, db: usize, pos: Pos) {
+        let Some(d) = self.dbs.get_mut(db) else {
+            return;
+        };
+        if let Some(mut e) = d.table.entry_mut(pos)
+            && e.as_ref().mark() != self.mark
+        {
+            self.captures.push(Captured::of(d.label, e.as_ref()));
+            e.set_mark(self.mark);
+        }
+    }
+
+    /// Tells the clients that watch `key`.
+    #[inline]
+    fn touched(&mut self, db: usize, key: &[u8]) {
+        if let Some(d) = self.dbs.get_mut(db)
+            && !d.watched.is_empty()
+        {
+            d.tell_watchers(key);
+        }
+    }
+
+    /// Inserts an entry for a key that is not there.
+    pub fn insert(&mut self, db: usize, hash: u64, key: &[u8], value: NewValue<'_>, meta: Meta) {
+        let meta = Meta {
+            mark: self.mark,
+            ..meta
+        };
+        if let Some(d) = self.dbs.get_mut(db) {
+            d.table.insert(hash, value.into_entry(key, meta));
+        }
+        self.touched(db, key);
+    }
+
+    /// Removes the entry at `pos`.
+    pub fn remove(&mut self, db: usize, pos: Pos) -> Option<Entry> {
+        self.capture(db, pos);
+        let entry = self.dbs.get_mut(db)?.table.remove(pos)?;
+        self.touched(db, entry.as_ref().key());
+        Some(entry)
+    }
+
+    /// Replaces the value at `pos`; the old entry's key stays.
+    pub fn replace(&mut self, db: usize, pos: Pos, key: &[u8], value: NewValue<'_>, meta: Meta) {
+        self.capture(db, pos);
+        let meta = Meta {
+            mark: self.mark,
+            ..meta
+        };
+        if let Some(d) = self.dbs.get_mut(db) {
+            let in_place = match (&value, d.table.entry_mut(pos)) {
+                (NewValue::Bytes(b), Some(mut e))
+                    if e.as_ref().expire_ms() == meta.expire_ms
+                        && super::value::integer_text(b).is_none() =>
+                {
+                    e.set_access(meta.access);
+                    e.overwrite_bytes(b)
+                }
+                _ => false,
+            };
+            if !in_place {
+                d.table.replace_with(pos, |old| {
+                    drop(old);
+                    value.into_entry(key, meta)
+                });
+            }
+        }
+        self.touched(db, key);
+    }
+
+    /// Gives the entry at `pos` to `change`, which edits it in place and says whether it changed.
+    pub fn edit<R>(
+        &mut self,
+        db: usize,
+        pos: Pos,
+        key: &[u8],
+        change: impl FnOnce(super::entry::EntryMut<'_>) -> (R, bool),
+    ) -> Option<R> {
+        self.capture(db, pos);
+        let (result, changed) = change(self.dbs.get_mut(db)?.table.entry_mut(pos)?);
+        if changed {
+            self.touched(db, key);
+        }
+        Some(result)
+    }
+
+    /// Replaces the entry at `pos` by what `change` makes of it.
+    pub fn rebuild(
+        &mut self,
+        db: usize,
+        pos: Pos,
+        key: &[u8],
+        change: impl FnOnce(Entry) -> Entry,
+    ) {
+        self.capture(db, pos);
+        if let Some(d) = self.dbs.get_mut(db) {
+            d.table.replace_with(pos, change);
+        }
+        self.touched(db, key);
+    }
+
+    /// Empties a database. The keys come back, so that they are freed without the lock; while a
+    /// snapshot runs they go to it instead.
+    pub fn flush(&mut self, db: usize, shard_bits: u32) -> Option<Table> {
+        let d = self.dbs.get_mut(db)?;
+        let watched: SmallVec<[Box<[u8]>; 8]> = d.watched.keys().cloned().collect();
+        for key in watched {
+            if d.table.find(super::hash::of(&key), &key).is_some() {
+                d.tell_watchers(&key);
+            }
+        }
+        let table = std::mem::replace(&mut d.table, Table::new(shard_bits));
+        d.expire_from = 0;
+        if self.capturing && !table.is_empty() {
+            self.flushed.push((d.label, table));
+            return None;
+        }
+        Some(table)
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        let (Some(x), Some(y)) = (self.dbs.get(a), self.dbs.get(b)) else {
+            return;
+        };
+        let keys: Vec<(usize, Box<[u8]>)> = [(a, x, y), (b, y, x)]
+            .into_iter()
+            .flat_map(|(db, here, there)| {
+                here.watched.keys().filter_map(move |k| {
+                    let hash = super::hash::of(k);
+                    let known =
+                        here.table.find(hash, k).is_some() || there.table.find(hash, k).is_some();
+                    known.then(|| (db, k.clone()))
+                })
+            })
+            .collect();
+        for (db, key) in keys {
+            self.touched(db, &key);
+        }
+        self.dbs.swap(a, b);
+        let (low, high) = (a.min(b), a.max(b));
+        if low != high {
+            let (front, back) = self.dbs.split_at_mut(high);
+            if let (Some(p), Some(q)) = (front.get_mut(low), back.first_mut()) {
+                std::mem::swap(&mut p.watched, &mut q.watched);
+            }
+        }
+    }
+
+    /// Registers a client that watches `key`.
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        if let Some(d) = self.dbs.get_mut(db) {
+            d.watched
+                .entry(key.into())
+                .or_default()
+                .push(Arc::clone(flag));
+        }
+    }
+
+    /// Forgets a client's watch on `key`.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let Some(d) = self.dbs.get_mut(db) else {
+            return;
+        };
+        if let Some(flags) = d.watched.get_mut(key) {
+            flags.retain(|f| !Arc::ptr_eq(f, flag));
+            if flags.is_empty() {
+                d.watched.remove(key);
+            }
+        }
+    }
+
+    /// Number of keys that are watched in all databases.
+    pub fn watched_keys(&self) -> usize {
+        self.dbs.iter().map(|d| d.watched.len()).sum()
+    }
+
+    /// Begins a snapshot: from now on every entry of this instant is captured once.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.mark = !self.mark;
+        self.capturing = true;
+        for (i, d) in self.dbs.iter_mut().enumerate() {
+            d.label = i;
+        }
+    }
+
+    /// Captures entries of the database that was `label` when the snapshot began, from `position`
+    /// on, until `budget_bytes` have been copied. Returns the position to go on from.
+    pub(super) fn snapshot_step(
+        &mut self,
+        label: usize,
+        position: u64,
+        budget_bytes: usize,
+        out: &mut Vec<Captured>,
+    ) -> Option<u64> {
+        let mark = self.mark;
+        let d = self.dbs.iter_mut().find(|d| d.label == label)?;
+        let mut copied = 0;
+        d.table.scan_mut(position, |mut e| {
+            if e.as_ref().mark() != mark {
+                let c = Captured::of(label, e.as_ref());
+                copied += c.copied_bytes();
+                out.push(c);
+                e.set_mark(mark);
+            }
+            copied += size_of::<u64>();
+            copied >= budget_bytes
+        })
+    }
+
+    /// What writers captured, and the tables that were emptied, since the last call.
+    pub(super) fn take_captures(&mut self) -> (Vec<Captured>, Vec<(usize, Table)>) {
+        (
+            std::mem::take(&mut self.captures),
+            std::mem::take(&mut self.flushed),
+        )
+    }
+
+    /// Ends the snapshot for this shard: all its entries carry the mark.
+    pub(super) fn end_snapshot(&mut self) {
+        self.capturing = false;
+    }
+
+    /// The mark in force.
+    pub(super) fn mark(&self) -> bool {
+        self.mark
+    }
+}
+
+impl Db {
+    fn tell_watchers(&self, key: &[u8]) {
+        if let Some(flags) = self.watched.get(key) {
+            for f in flags {
+                f.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A value on its way into an entry.
+pub enum NewValue<'a> {
+    /// String bytes, encoded as `SET` does.
+    Bytes(&'a [u8]),
+    /// A value.
+    Value(Value),
+}
+
+impl NewValue<'_> {
+    fn into_entry(self, key: &[u8], meta: Meta) -> Entry {
+        match self {
+            NewValue::Bytes(b) => Entry::with_bytes(key, b, meta),
+            NewValue::Value(v) => Entry::new(key, v, meta),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    /// An owned value: a handle for a collection or a long string, a copy for a short string.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Str(s) => Value::Str(s.to_str()),
+            ValueRef::List(v) => Value::List(v.clone()),
+            ValueRef::Set(v) => Value::Set(v.clone()),
+            ValueRef::Zset(v) => Value::Zset(v.clone()),
+            ValueRef::Hash(v) => Value::Hash(v.clone()),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A consistent picture of the whole keyspace without stopping it and without `fork`.
+//!
+//! 1. [`Keyspace::snapshot`] takes all shard locks for an instant, flips the mark that says
+//!    "captured", lets the caller note what belongs to that instant (the oplog's offset), and
+//!    lets go.
+//! 2. Whoever is about to change or remove an entry that lacks the mark copies it first (a handle
+//!    where the value is large); an emptied database goes to the snapshot whole.
+//! 3. [`Snapshot::next`] walks shard by shard in hash order, in steps of some tens of kilobytes
+//!    under the lock, and hands out what it and the writers captured.
+//!
+//! Each entry of the instant comes exactly once, in no particular order of databases; entries
+//! made later never come. One snapshot runs at a time; a second one is refused. Dropping an
+//! unfinished snapshot walks on without copying, so that the marks agree again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::locks::{Keyspace, SHARD_BITS, SHARDS, ShardMask};
+use super::shard::Captured;
+use super::table::Table;
+
+/// Bytes copied under a shard's lock in one step.
+const STEP_BYTES: usize = 32 * 1024;
+
+/// Whether a snapshot runs.
+#[derive(Default)]
+pub struct Registry {
+    running: AtomicBool,
+}
+
+/// A snapshot is running already.
+#[derive(Debug, thiserror::Error)]
+#[error("a snapshot is already in progress")]
+pub struct Busy;
+
+/// Keys of a database at the snapshot's instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DbSize {
+    /// All keys.
+    pub keys: usize,
+    /// Keys with an expiry.
+    pub volatile: usize,
+}
+
+/// A running snapshot.
+pub struct Snapshot {
+    keyspace: Arc<Keyspace>,
+    sizes: Vec<DbSize>,
+    dirty: u64,
+    shard: usize,
+    label: usize,
+    position: u64,
+    flushed: Vec<FlushedTable>,
+}
+
+/// A table that was emptied while the snapshot ran.
+struct FlushedTable {
+    label: usize,
+    table: Table,
+    position: u64,
+    mark: bool,
+}
+
+fn first_position(shard: usize) -> u64 {
+    (shard as u64) << (64 - SHARD_BITS)
+}
+
+impl Keyspace {
+    /// Begins a snapshot of this instant. `at_instant` runs while every shard is locked.
+    ///
+    /// # Errors
+    /// [`Busy`] while another snapshot runs.
+    pub fn snapshot<T>(
+        self: &Arc<Self>,
+        at_instant: impl FnOnce() -> T,
+    ) -> Result<(Snapshot, T), Busy> {
+        if self.snapshot.running.swap(true, Ordering::AcqRel) {
+            return Err(Busy);
+        }
+        let mut sizes = vec![DbSize::default(); self.databases()];
+        let mut locked = self.lock(ShardMask::ALL);
+        for i in 0..SHARDS {
+            let Some(shard) = locked.shard(i) else {
+                continue;
+            };
+            shard.begin_snapshot();
+            for (n, size) in sizes.iter_mut().enumerate() {
+                if let Some(d) = shard.db(n) {
+                    size.keys += d.table.len();
+                    size.volatile += d.table.volatile_len();
+                }
+            }
+        }
+        let noted = at_instant();
+        let dirty = self.dirty();
+        drop(locked);
+        let snapshot = Snapshot {
+            keyspace: Arc::clone(self),
+            sizes,
+            dirty,
+            shard: 0,
+            label: 0,
+            position: first_position(0),
+            flushed: Vec::new(),
+        };
+        Ok((snapshot, noted))
+    }
+
+    /// Whether a snapshot runs.
+    pub fn snapshot_running(&self) -> bool {
+        self.snapshot.running.load(Ordering::Acquire)
+    }
+}
+
+impl Snapshot {
+    /// Keys of each database at the instant.
+    pub fn sizes(&self) -> &[DbSize] {
+        &self.sizes
+    }
+
+    /// Changes since the last save, as counted at the instant.
+    pub fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// Appends the next captured entries to `out`; `false` when everything has been given.
+    /// A call that returns `true` may have appended nothing.
+    pub fn next(&mut self, out: &mut Vec<Captured>) -> bool {
+        if let Some(f) = self.flushed.last_mut() {
+            if !f.step(out) {
+                self.flushed.pop();
+            }
+            return true;
+        }
+        if self.shard >= SHARDS {
+            return false;
+        }
+        let first = first_position(self.shard);
+        let mut locked = self.keyspace.lock(ShardMask::only(self.shard));
+        let Some(shard) = locked.shard(self.shard) else {
+            return false;
+        };
+        match shard.snapshot_step(self.label, self.position, STEP_BYTES, out) {
+            Some(position) => self.position = position,
+            None => {
+                self.label += 1;
+                self.position = first;
+            }
+        }
+        let mark = shard.mark();
+        let (captures, tables) = shard.take_captures();
+        if self.label >= self.sizes.len() {
+            shard.end_snapshot();
+            self.shard += 1;
+            self.label = 0;
+            self.position = first_position(self.shard % SHARDS);
+        }
+        drop(locked);
+        out.extend(captures);
+        for (label, table) in tables {
+            self.flushed.push(FlushedTable {
+                label,
+                table,
+                position: first,
+                mark,
+            });
+        }
+        true
+    }
+}
+
+impl FlushedTable {
+    fn step(&mut self, out: &mut Vec<Captured>) -> bool {
+        let mut copied = 0;
+        let (label, mark) = (self.label, self.mark);
+        let next = self.table.scan_mut(self.position, |e| {
+            if e.as_ref().mark() != mark {
+                let c = Captured::of(label, e.as_ref());
+                copied += c.copied_bytes();
+                out.push(c);
+            }
+            copied >= STEP_BYTES
+        });
+        match next {
+            Some(position) => {
+                self.position = position;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut out = Vec::new();
+        while self.next(&mut out) {
+            out.clear();
+            self.flushed.clear();
+        }
+        self.keyspace
+            .snapshot
+            .running
+            .store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,495 @@
+//! The table of one database within one shard: extendible hashing over segments whose slots are
+//! kept in hash order.
+//!
+//! ```text
+//!   hash:  | shard bits | directory: local depth d | tag: next 16 bits | rest |
+//!
+//!   directory --> segment --> chunks of 64 slots; a slot is a pointer with the tag on top
+//!                 [ t0 .  t3 t9 .  .  t40 ... ]      sorted by tag, gaps are empty slots
+//! ```
+//!
+//! - A segment is an open-addressed array in robin-hood order: an entry's home is its tag scaled
+//!   to the array, entries stand sorted by tag at or behind their home. A lookup compares 16-bit
+//!   tags before it touches an entry, and ends at the first greater tag.
+//! - A segment grows chunk by chunk, by moving slots alone (homes follow from tags), so the load
+//!   stays between 0.85 and 0.95. At [`MAX_CHUNKS`] it splits in two by the next bit of the hash:
+//!   no insert ever rehashes more than one segment.
+//! - Scanning walks segments in directory order and slots in tag order: hash order. A cursor is a
+//!   hash position, so a key that is present throughout comes exactly once, whatever splits.
+//! - Each segment counts its entries with an expiry and keeps a lower bound of the earliest one,
+//!   so active expiry finds what is due without an index of its own.
+//!
+//! Deliberately absent: merging of half-empty segments. Chunks are given back as a segment
+//! empties, and an empty table gives back everything.
+//!
+//! `unsafe` is expected here: slots own entries as tagged raw pointers.
+
+#![expect(
+    unsafe_code,
+    reason = "slots are tagged pointers that own their entries"
+)]
+
+mod segment;
+
+use std::ptr::{self, NonNull};
+
+use self::segment::{
+    CHUNK_SLOTS, MAX_CHUNKS, POINTER_MASK, Segment, Slot, TAG_SHIFT, chunks_for, pointer_of,
+    tag_of, tagged,
+};
+use super::entry::{Entry, EntryMut, EntryRef};
+
+/// The directory never has more than `2^MAX_DEPTH` places.
+const MAX_DEPTH: u32 = 26;
+
+/// Where an entry stands; valid until the table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pos {
+    segment: u32,
+    slot: u32,
+}
+
+/// A table from keys to entries.
+pub struct Table {
+    /// Bits of the hash that chose the shard and are the same for every key here.
+    shard_bits: u32,
+    directory: Vec<u32>,
+    depth: u32,
+    segments: Vec<Segment>,
+    len: usize,
+    volatile: usize,
+}
+
+// SAFETY: the table owns its entries, which are `Send + Sync`.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+impl Table {
+    /// An empty table for keys whose first `shard_bits` hash bits are the same. Allocates nothing.
+    pub fn new(shard_bits: u32) -> Table {
+        Table {
+            shard_bits,
+            directory: Vec::new(),
+            depth: 0,
+            segments: Vec::new(),
+            len: 0,
+            volatile: 0,
+        }
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of entries that have an expiry.
+    pub fn volatile_len(&self) -> usize {
+        self.volatile
+    }
+
+    /// Slots allocated, taken or not.
+    pub fn capacity(&self) -> usize {
+        self.segments.iter().map(Segment::slots).sum()
+    }
+
+    #[inline]
+    fn directory_index(&self, hash: u64) -> usize {
+        if self.depth == 0 {
+            return 0;
+        }
+        ((hash << self.shard_bits) >> (64 - self.depth)) as usize
+    }
+
+    #[inline]
+    fn tag(&self, hash: u64, depth: u32) -> usize {
+        ((hash << (self.shard_bits + depth)) >> TAG_SHIFT) as usize
+    }
+
+    #[inline]
+    fn segment_of(&self, hash: u64) -> Option<(u32, &Segment)> {
+        let id = *self.directory.get(self.directory_index(hash))?;
+        Some((id, self.segments.get(id as usize)?))
+    }
+
+    /// Asks the processor for the slots that a lookup of `hash` will read.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some((_, seg)) = self.segment_of(hash) {
+            let at = seg.home(self.tag(hash, seg.depth));
+            if let Some(Some(c)) = seg.chunks.get(at / CHUNK_SLOTS)
+                && let Some(s) = c.get(at % CHUNK_SLOTS)
+            {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: a prefetch of any address is harmless; this one is ours.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(s).cast()) }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = hash;
+    }
+
+    /// Where the entry of `key` stands.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Pos> {
+        let (segment, seg) = self.segment_of(hash)?;
+        let slot = seg.find(self.tag(hash, seg.depth), key)? as u32;
+        Some(Pos { segment, slot })
+    }
+
+    fn pointer(&self, pos: Pos) -> Option<NonNull<u8>> {
+        pointer_of(
+            self.segments
+                .get(pos.segment as usize)?
+                .get(pos.slot as usize),
+        )
+    }
+
+    /// The entry at a position that [`Table::find`] gave.
+    #[inline]
+    pub fn entry(&self, pos: Pos) -> Option<EntryRef<'_>> {
+        // SAFETY: the table owns the entry and is borrowed.
+        self.pointer(pos).map(|p| unsafe { EntryRef::from_raw(p) })
+    }
+
+    /// The entry at a position, to be changed in place. Its expiry does not change this way.
+    #[inline]
+    pub fn entry_mut(&mut self, pos: Pos) -> Option<EntryMut<'_>> {
+        // SAFETY: the table owns the entry and is mutably borrowed.
+        self.pointer(pos).map(|p| unsafe { EntryMut::from_raw(p) })
+    }
+
+    /// Inserts an entry whose key is not in the table.
+    pub fn insert(&mut self, hash: u64, entry: Entry) {
+        let expire_ms = entry.as_ref().expire_ms();
+        if self.directory.is_empty() {
+            self.segments.push(Segment::new(0, 1));
+            self.directory.push(0);
+            self.depth = 0;
+        }
+        self.len += 1;
+        if expire_ms.is_some() {
+            self.volatile += 1;
+        }
+        let mut entry = entry;
+        loop {
+            let Some((id, seg)) = self.segment_of(hash) else {
+                return;
+            };
+            let tag = self.tag(hash, seg.depth);
+            let Some(seg) = self.segments.get_mut(id as usize) else {
+                return;
+            };
+            if !seg.is_full() {
+                match seg.insert(tagged(entry, tag)) {
+                    Ok(_) => {
+                        seg.note_expiry(expire_ms);
+                        return;
+                    }
+                    Err(slot) => match pointer_of(slot) {
+                        // SAFETY: the slot was made from `entry` just now.
+                        Some(p) => entry = unsafe { Entry::from_raw(p) },
+                        None => return,
+                    },
+                }
+            }
+            self.make_room(id);
+        }
+    }
+
+    /// Grows a segment by a chunk, or splits it.
+    fn make_room(&mut self, id: u32) {
+        let Some(seg) = self.segments.get_mut(id as usize) else {
+            return;
+        };
+        let count = seg.chunk_count as usize;
+        if count < MAX_CHUNKS {
+            let sorted = seg.drain();
+            seg.lay_out(&sorted, count + 1);
+            return;
+        }
+        self.split(id);
+    }
+
+    fn split(&mut self, id: u32) {
+        let Some(seg) = self.segments.get_mut(id as usize) else {
+            return;
+        };
+        let depth = seg.depth + 1;
+        let old = seg.drain();
+        let shift = self.shard_bits + depth;
+        let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
+        let mut bounds = [(0u32, i64::MAX); 2];
+        for s in old {
+            let Some(p) = pointer_of(s) else { continue };
+            // SAFETY: the slot owns a live entry.
+            let e = unsafe { EntryRef::from_raw(p) };
+            let hash = super::hash::of(e.key());
+            let upper = ((hash << (shift - 1)) >> 63) as usize;
+            let tag = ((hash << shift) >> TAG_SHIFT) as usize;
+            let slot = s.map_addr(|a| (a & POINTER_MASK) | (tag << TAG_SHIFT));
+            if let (Some(h), Some(b)) = (halves.get_mut(upper), bounds.get_mut(upper)) {
+                h.push((tag, slot));
+                if let Some(at) = e.expire_ms() {
+                    b.0 += 1;
+                    b.1 = b.1.min(at);
+                }
+            }
+        }
+        let mut made = [const { None }; 2];
+        for ((half, bound), out) in halves.iter_mut().zip(bounds).zip(made.iter_mut()) {
+            half.sort_by_key(|(tag, _)| *tag);
+            let sorted: Vec<Slot> = half.iter().map(|(_, s)| *s).collect();
+            let count = chunks_for(sorted.len() + 1);
+            let mut seg = Segment::new(depth, 1);
+            seg.lay_out(&sorted, count);
+            (seg.volatile, seg.earliest_ms) = bound;
+            *out = Some(seg);
+        }
+        let [Some(lower), Some(upper)] = made else {
+            return;
+        };
+        let new_id = self.segments.len() as u32;
+        if let Some(seg) = self.segments.get_mut(id as usize) {
+            *seg = lower;
+        }
+        self.segments.push(upper);
+        self.point_upper_half(id, new_id, depth);
+    }
+
+    /// Points the upper half of the directory places of `id` at `new_id`.
+    fn point_upper_half(&mut self, id: u32, new_id: u32, depth: u32) {
+        if depth > self.depth {
+            debug_assert!(
+                depth <= MAX_DEPTH,
+                "a directory of 2^26 places has no crowded segment"
+            );
+            self.directory = self.directory.iter().flat_map(|&d| [d, d]).collect();
+            self.depth = depth;
+        }
+        let span = 1usize << (self.depth - depth);
+        if let Some(first) = self.directory.iter().position(|&d| d == id) {
+            for d in self.directory.iter_mut().skip(first + span).take(span) {
+                *d = new_id;
+            }
+        }
+    }
+
+    /// Takes out the entry at a position.
+    pub fn remove(&mut self, pos: Pos) -> Option<Entry> {
+        let seg = self.segments.get_mut(pos.segment as usize)?;
+        let p = pointer_of(seg.take(pos.slot as usize))?;
+        // SAFETY: the slot has been taken out, so the entry is ours alone.
+        let entry = unsafe { Entry::from_raw(p) };
+        let expire_ms = entry.as_ref().expire_ms();
+        seg.forget_expiry(expire_ms);
+        let (len, count) = (seg.len as usize, seg.chunk_count as usize);
+        if count > 1 && len * 2 < (count - 1) * CHUNK_SLOTS {
+            let sorted = seg.drain();
+            seg.lay_out(&sorted, chunks_for(len + 1));
+        }
+        self.len -= 1;
+        if expire_ms.is_some() {
+            self.volatile -= 1;
+        }
+        if self.len == 0 {
+            *self = Table::new(self.shard_bits);
+        }
+        Some(entry)
+    }
+
+    /// Replaces the entry at a position by what `f` makes of it; the key must stay the same.
+    pub fn replace_with(&mut self, pos: Pos, f: impl FnOnce(Entry) -> Entry) {
+        let Some(seg) = self.segments.get_mut(pos.segment as usize) else {
+            return;
+        };
+        let slot = seg.get(pos.slot as usize);
+        let Some(p) = pointer_of(slot) else { return };
+        // SAFETY: the slot is overwritten below before anybody can read it.
+        let old = unsafe { Entry::from_raw(p) };
+        let before = old.as_ref().expire_ms();
+        let new = f(old);
+        let after = new.as_ref().expire_ms();
+        seg.put(pos.slot as usize, tagged(new, tag_of(slot)));
+        if before != after {
+            seg.forget_expiry(before);
+            seg.note_expiry(after);
+            self.volatile =
+                self.volatile + usize::from(after.is_some()) - usize::from(before.is_some());
+        }
+    }
+
+    /// Visits entries in hash order from `cursor`, whole groups of equal position at a time,
+    /// until `visit` has been called for at least `count` entries. Returns the position to go on
+    /// from, `None` at the end. The position is a hash whose low bits are zero.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> Option<u64> {
+        let mut left = count;
+        self.walk(cursor, |p| {
+            // SAFETY: the slot owns a live entry and the table is borrowed.
+            visit(unsafe { EntryRef::from_raw(p) });
+            left = left.saturating_sub(1);
+            left == 0
+        })
+    }
+
+    /// As [`Table::scan`], with entries to be changed in place; stops after the group in which
+    /// `visit` said `true`.
+    pub fn scan_mut(
+        &mut self,
+        cursor: u64,
+        mut visit: impl FnMut(EntryMut<'_>) -> bool,
+    ) -> Option<u64> {
+        // SAFETY: the slot owns a live entry and the table is mutably borrowed.
+        self.walk(cursor, |p| visit(unsafe { EntryMut::from_raw(p) }))
+    }
+
+    /// The walk under both scans: `visit` says when enough has been seen.
+    fn walk(&self, cursor: u64, mut visit: impl FnMut(NonNull<u8>) -> bool) -> Option<u64> {
+        let shard_mask = if self.shard_bits == 0 {
+            0
+        } else {
+            !0u64 << (64 - self.shard_bits)
+        };
+        let mut enough = false;
+        let mut position = cursor;
+        loop {
+            let (_, seg) = self.segment_of(position)?;
+            let shift = self.shard_bits + seg.depth;
+            let span = 1u64.checked_shl(64 - shift).unwrap_or(0);
+            let prefix = position & !span.wrapping_sub(1);
+            let from = self.tag(position, seg.depth);
+            let mut last = None;
+            for at in seg.home(from)..seg.slots() {
+                let slot = seg.get(at);
+                let Some(p) = pointer_of(slot) else { continue };
+                let tag = tag_of(slot);
+                if tag < from {
+                    continue;
+                }
+                if enough && last != Some(tag) {
+                    return Some(prefix | ((tag as u64) << (TAG_SHIFT - shift)));
+                }
+                enough |= visit(p);
+                last = Some(tag);
+            }
+            let (next, wrapped) = prefix.overflowing_add(span);
+            if wrapped || span == 0 || (next & shard_mask) != (cursor & shard_mask) {
+                return None;
+            }
+            position = next;
+        }
+    }
+
+    /// The entries that are due at `now_ms`, from segment `from` on: calls `due` for each, until
+    /// `budget` segments with something due have been looked at. Returns the segment to go on
+    /// from, 0 at the end. What is reported is not reported again: the caller removes it.
+    pub fn expired(
+        &mut self,
+        now_ms: i64,
+        from: usize,
+        budget: usize,
+        mut due: impl FnMut(&[u8], i64),
+    ) -> usize {
+        let mut looked = 0;
+        let mut id = from;
+        while let Some(seg) = self.segments.get_mut(id) {
+            id += 1;
+            if seg.volatile == 0 || seg.earliest_ms > now_ms {
+                continue;
+            }
+            let mut earliest = i64::MAX;
+            for at in 0..seg.slots() {
+                let Some(p) = pointer_of(seg.get(at)) else {
+                    continue;
+                };
+                // SAFETY: the slot owns a live entry.
+                let e = unsafe { EntryRef::from_raw(p) };
+                match e.expire_ms() {
+                    Some(at) if at <= now_ms => due(e.key(), at),
+                    Some(at) => earliest = earliest.min(at),
+                    None => {}
+                }
+            }
+            seg.earliest_ms = earliest;
+            looked += 1;
+            if looked >= budget {
+                return id;
+            }
+        }
+        0
+    }
+
+    /// A random entry, each with the same chance; `random(n)` gives a number below `n`.
+    pub fn random(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
+        if self.len == 0 {
+            return None;
+        }
+        let slots = self.capacity() as u64;
+        loop {
+            let mut at = random(slots) as usize;
+            for seg in &self.segments {
+                if at >= seg.slots() {
+                    at -= seg.slots();
+                    continue;
+                }
+                if let Some(p) = pointer_of(seg.get(at)) {
+                    // SAFETY: the slot owns a live entry and the table is borrowed.
+                    return Some(unsafe { EntryRef::from_raw(p) });
+                }
+                break;
+            }
+        }
+    }
+
+    /// Sum of the expiries of the entries of one segment and their number, for an average.
+    pub fn sample_expiries(&self, segment: usize) -> (i128, u64) {
+        let mut sum = (0, 0);
+        if let Some(seg) = self.segments.get(segment)
+            && seg.volatile > 0
+        {
+            for at in 0..seg.slots() {
+                if let Some(p) = pointer_of(seg.get(at)) {
+                    // SAFETY: the slot owns a live entry and the table is borrowed.
+                    if let Some(ms) = unsafe { EntryRef::from_raw(p) }.expire_ms() {
+                        sum = (sum.0 + i128::from(ms), sum.1 + 1);
+                    }
+                }
+            }
+        }
+        sum
+    }
+
+    /// Bytes of directory and segments, the entries apart.
+    pub fn overhead_bytes(&self) -> usize {
+        self.directory.capacity() * size_of::<u32>()
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.capacity() * size_of::<Slot>()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for seg in &mut self.segments {
+            for slot in seg.drain() {
+                if let Some(p) = pointer_of(slot) {
+                    // SAFETY: the slot owned the entry and has been emptied.
+                    drop(unsafe { Entry::from_raw(p) });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

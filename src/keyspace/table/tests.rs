@@ -1,0 +1,166 @@
+//! Tests of `table`.
+
+use super::super::entry::Meta;
+use super::super::hash;
+use super::super::locks::{SHARD_BITS, shard_of};
+use super::*;
+use crate::base::random;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn entry(key: &[u8], expire_ms: Option<i64>) -> Entry {
+    Entry::with_bytes(
+        key,
+        b"value",
+        Meta {
+            expire_ms,
+            ..Meta::default()
+        },
+    )
+}
+
+/// Keys of one shard only, as a table holds them in service.
+fn keys(n: usize) -> Vec<Vec<u8>> {
+    (0..)
+        .map(|i| format!("key:{i}").into_bytes())
+        .filter(|k| shard_of(hash::of(k)) == 5)
+        .take(n)
+        .collect()
+}
+
+#[test]
+fn random_inserts_and_removals_agree_with_a_map() {
+    let mut table = Table::new(SHARD_BITS);
+    let mut model: BTreeMap<Vec<u8>, Option<i64>> = BTreeMap::new();
+    let keys = keys(6000);
+    let mut seed = 7u64;
+    for step in 0..60_000u64 {
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        let key = &keys[(seed >> 33) as usize % keys.len()];
+        let h = hash::of(key);
+        let growing = step % 20_000 < 12_000;
+        match (table.find(h, key), growing) {
+            (Some(pos), false) => {
+                let e = table.remove(pos).unwrap();
+                assert_eq!(e.as_ref().key(), &key[..]);
+                assert_eq!(model.remove(key), Some(e.as_ref().expire_ms()));
+            }
+            (None, true) => {
+                let expire = (seed & 1 == 0).then_some(step as i64);
+                table.insert(h, entry(key, expire));
+                assert_eq!(model.insert(key.clone(), expire), None);
+            }
+            (found, _) => assert_eq!(found.is_some(), model.contains_key(key)),
+        }
+        assert_eq!(table.len(), model.len());
+    }
+    assert_eq!(table.volatile_len(), model.values().flatten().count());
+    for key in &keys {
+        assert_eq!(
+            table.find(hash::of(key), key).is_some(),
+            model.contains_key(key)
+        );
+    }
+}
+
+#[test]
+fn a_scan_gives_each_lasting_key_once_while_segments_split() {
+    let all = keys(20_000);
+    let (lasting, late) = all.split_at(3000);
+    let mut table = Table::new(SHARD_BITS);
+    for k in lasting {
+        table.insert(hash::of(k), entry(k, None));
+    }
+    let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let mut cursor = 5u64 << (64 - SHARD_BITS);
+    let mut late = late.iter();
+    loop {
+        let next = table.scan(cursor, 10, |e| {
+            *seen.entry(e.key().to_vec()).or_default() += 1
+        });
+        for k in late.by_ref().take(60) {
+            table.insert(hash::of(k), entry(k, None));
+        }
+        let Some(next) = next else { break };
+        assert!(next > cursor);
+        cursor = next;
+    }
+    for k in lasting {
+        assert_eq!(seen.get(k), Some(&1), "{:?}", String::from_utf8_lossy(k));
+    }
+    assert!(seen.values().all(|&n| n == 1));
+}
+
+#[test]
+fn expired_reports_what_is_due_once_and_nothing_else() {
+    let mut table = Table::new(SHARD_BITS);
+    for (i, k) in keys(5000).iter().enumerate() {
+        table.insert(hash::of(k), entry(k, (i % 2 == 0).then_some(i as i64)));
+    }
+    let mut due = BTreeSet::new();
+    let mut from = 0;
+    loop {
+        from = table.expired(1000, from, 2, |k, at| {
+            assert!(at <= 1000);
+            assert!(due.insert(k.to_vec()));
+        });
+        if from == 0 {
+            break;
+        }
+    }
+    assert_eq!(due.len(), 501);
+    for k in &due {
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.remove(pos);
+    }
+    table.expired(1000, 0, 1 << 20, |_, _| panic!("reported again"));
+    assert_eq!(table.volatile_len(), 2500 - 501);
+}
+
+#[test]
+fn changing_an_expiry_keeps_the_counts() {
+    let mut table = Table::new(SHARD_BITS);
+    let ks = keys(100);
+    for k in &ks {
+        table.insert(hash::of(k), entry(k, None));
+    }
+    for k in &ks {
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.replace_with(pos, |e| e.with_expiry(Some(5)));
+        assert_eq!(table.entry(pos).unwrap().key(), &k[..]);
+    }
+    assert_eq!(table.volatile_len(), 100);
+    for k in &ks {
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.replace_with(pos, |e| e.with_expiry(None));
+    }
+    assert_eq!(table.volatile_len(), 0);
+}
+
+#[test]
+fn every_entry_can_be_the_random_one() {
+    let mut table = Table::new(SHARD_BITS);
+    let ks = keys(40);
+    for k in &ks {
+        table.insert(hash::of(k), entry(k, None));
+    }
+    let seen: BTreeSet<Vec<u8>> = (0..4000)
+        .map(|_| table.random(random::below).unwrap().key().to_vec())
+        .collect();
+    assert_eq!(seen.len(), ks.len());
+}
+
+#[test]
+fn slots_cost_less_than_ten_bytes_an_entry() {
+    let mut table = Table::new(SHARD_BITS);
+    let ks = keys(30_000);
+    let mut worst = 0.0f64;
+    for (i, k) in ks.iter().enumerate() {
+        table.insert(hash::of(k), entry(k, None));
+        if i > 3000 {
+            worst = worst.max(table.overhead_bytes() as f64 / table.len() as f64);
+        }
+    }
+    assert!(worst < 10.0, "{worst}");
+}

@@ -1,0 +1,527 @@
+//! What a command sees of the keyspace: the locked shards of its unit, one instant, and the few
+//! ways to look and to change.
+//!
+//! A [`Unit`] lives as long as the locks are held: a batch of pipelined commands, one EXEC, one
+//! script. It expires keys as it meets them, counts hits and misses, and gathers what must happen
+//! because of it: effects for the log (an expiry's `DEL`) and keyspace events.
+
+mod types;
+mod whole;
+
+pub use types::{
+    Counters, Event, Expiry, ExpiryMode, Missing, NotifyClass, UnitOptions, WrongType,
+};
+
+use super::entry::{Entry, EntryRef, Meta};
+use super::hash;
+use super::locks::{Keyspace, Locked, SHARDS, ShardMask, shard_of};
+use super::shard::{NewValue, WatchFlag};
+use super::table::{Pos, Table};
+use super::value::{Collection, Str, StrRef, Value, ValueRef};
+use crate::oplog::effect::UnitEffects;
+
+/// The locked shards of a unit and what came of it.
+pub struct Unit<'a> {
+    locked: Locked<'a>,
+    /// How the unit works.
+    pub options: UnitOptions,
+    /// Effects of the unit, in order.
+    pub effects: &'a mut UnitEffects,
+    /// Events of the unit, in order.
+    pub events: Vec<Event>,
+    /// What was counted.
+    pub counters: Counters,
+    /// Do not move access times (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
+    hint: (*const u8, u64),
+    freed: Vec<Table>,
+}
+
+impl<'a> Unit<'a> {
+    /// A unit over locked shards.
+    pub fn new(locked: Locked<'a>, options: UnitOptions, effects: &'a mut UnitEffects) -> Unit<'a> {
+        Unit {
+            locked,
+            options,
+            effects,
+            events: Vec::new(),
+            counters: Counters::default(),
+            no_touch: false,
+            hint: (std::ptr::null(), 0),
+            freed: Vec::new(),
+        }
+    }
+
+    /// The shards that are locked.
+    pub fn mask(&self) -> ShardMask {
+        self.locked.mask()
+    }
+
+    /// The keyspace.
+    pub fn keyspace(&self) -> &'a Keyspace {
+        self.locked.keyspace()
+    }
+
+    /// Tells the hash of the argument at `key`, computed when the unit's locks were chosen.
+    #[inline]
+    pub fn hint(&mut self, key: &[u8], hash: u64) {
+        self.hint = (key.as_ptr(), hash);
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        if std::ptr::eq(self.hint.0, key.as_ptr()) && !key.is_empty() {
+            return self.hint.1;
+        }
+        hash::of(key)
+    }
+
+    /// Locks other shards, for a command that chose them itself. The unit has done nothing yet.
+    pub fn relock(&mut self, mask: ShardMask) {
+        debug_assert!(self.locked.mask().is_empty(), "a unit locks once");
+        self.locked = self.keyspace().lock(mask);
+    }
+
+    /// Asks the processor for what a lookup will read.
+    #[inline]
+    pub fn prefetch(&mut self, db: usize, hash: u64) {
+        if self.locked.mask().contains(ShardMask::only(shard_of(hash)))
+            && let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db))
+        {
+            d.table.prefetch(hash);
+        }
+    }
+
+    /// Whether the key is there and due, seen or not.
+    pub fn is_due(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let now_ms = self.options.now_ms;
+        self.locked
+            .shard_for(hash)
+            .and_then(|s| s.db(db))
+            .and_then(|d| d.table.entry(d.table.find(hash, key)?))
+            .and_then(EntryRef::expire_ms)
+            .is_some_and(|at| at <= now_ms)
+    }
+
+    /// Notes a keyspace event.
+    #[inline]
+    pub fn notify(&mut self, class: NotifyClass, name: &'static str, db: usize, key: &[u8]) {
+        if self.options.notify & class.0 != 0 {
+            self.events.push(Event {
+                class,
+                name,
+                db,
+                key: key.into(),
+            });
+        }
+    }
+
+    /// The key's place if it is there and not due.
+    #[inline]
+    fn live(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Pos> {
+        let now_ms = self.options.now_ms;
+        let table = &self.locked.shard_for(hash)?.db(db)?.table;
+        let pos = table.find(hash, key)?;
+        match table.entry(pos)?.expire_ms() {
+            Some(at) if at <= now_ms => self.due(db, hash, key, pos),
+            _ => Some(pos),
+        }
+    }
+
+    #[cold]
+    fn due(&mut self, db: usize, hash: u64, key: &[u8], pos: Pos) -> Option<Pos> {
+        match self.options.expiry {
+            ExpiryMode::Ignore => Some(pos),
+            ExpiryMode::Hide => None,
+            ExpiryMode::Remove => {
+                self.locked.shard_for(hash)?.remove(db, pos);
+                self.counters.expired += 1;
+                if self.options.log {
+                    let name: &[u8] = if self.options.unlink_expired {
+                        b"UNLINK"
+                    } else {
+                        b"DEL"
+                    };
+                    self.effects.push(db as u32, &[name, key]);
+                }
+                self.notify(NotifyClass::EXPIRED, "expired", db, key);
+                None
+            }
+        }
+    }
+
+    /// The entry of a key, counted as a read: hit or miss, access time.
+    #[inline]
+    pub fn read_entry(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        let Some(pos) = self.live(db, hash, key) else {
+            self.counters.misses += 1;
+            self.notify(NotifyClass::KEY_MISS, "keymiss", db, key);
+            return None;
+        };
+        self.counters.hits += 1;
+        let (access, touch) = (self.options.access, !self.no_touch);
+        let table = &mut self.locked.shard_for(hash)?.db_mut(db)?.table;
+        if touch && let Some(mut e) = table.entry_mut(pos) {
+            e.set_access(access);
+        }
+        table.entry(pos)
+    }
+
+    /// The value of a key, counted as a read.
+    #[inline]
+    pub fn read(&mut self, db: usize, key: &[u8]) -> Option<ValueRef<'_>> {
+        self.read_entry(db, key).map(EntryRef::value)
+    }
+
+    /// The string at a key, counted as a read.
+    ///
+    /// # Errors
+    /// [`WrongType`] if it holds another type.
+    #[inline]
+    pub fn read_str(&mut self, db: usize, key: &[u8]) -> Result<Option<StrRef<'_>>, WrongType> {
+        match self.read(db, key) {
+            None => Ok(None),
+            Some(ValueRef::Str(s)) => Ok(Some(s)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// The collection at a key, counted as a read.
+    ///
+    /// # Errors
+    /// [`WrongType`] if it holds another type.
+    pub fn read_as<T: Collection>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> Result<Option<&T>, WrongType> {
+        match self.read(db, key) {
+            None => Ok(None),
+            Some(v) => T::from_ref(v).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// The entry of a key, without counting and without touching it.
+    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        let pos = self.live(db, hash, key)?;
+        self.locked.shard_for(hash)?.db(db)?.table.entry(pos)
+    }
+
+    /// Whether the key is there, not counted as a read.
+    pub fn exists(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        self.live(db, hash, key).is_some()
+    }
+
+    /// The key's expiry: `None` if there is no key, `Some(None)` if it has none.
+    pub fn expire_of(&mut self, db: usize, key: &[u8]) -> Option<Option<i64>> {
+        self.peek(db, key).map(EntryRef::expire_ms)
+    }
+
+    /// Sets the string `bytes`, whatever was there.
+    #[inline]
+    pub fn set_bytes(&mut self, db: usize, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        self.put(db, key, NewValue::Bytes(bytes), expiry);
+    }
+
+    /// Sets a value, whatever was there.
+    pub fn set_value(&mut self, db: usize, key: &[u8], value: Value, expiry: Expiry) {
+        self.put(db, key, NewValue::Value(value), expiry);
+    }
+
+    #[inline]
+    fn put(&mut self, db: usize, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
+        let hash = self.hash(key);
+        let found = self.live(db, hash, key);
+        let hidden = found.is_none() && self.options.expiry == ExpiryMode::Hide;
+        let access = self.options.access;
+        let new = found.is_none();
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return;
+        };
+        let found = match found {
+            None if hidden => shard.db(db).and_then(|d| d.table.find(hash, key)),
+            f => f,
+        };
+        self.counters.dirty += 1;
+        let Some(pos) = found else {
+            let expire_ms = if let Expiry::At(at) = expiry {
+                Some(at)
+            } else {
+                None
+            };
+            shard.insert(
+                db,
+                hash,
+                key,
+                value,
+                Meta {
+                    expire_ms,
+                    access,
+                    mark: false,
+                },
+            );
+            if new {
+                self.notify(NotifyClass::NEW, "new", db, key);
+            }
+            return;
+        };
+        let expire_ms = match expiry {
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+            Expiry::Keep => shard
+                .db(db)
+                .and_then(|d| d.table.entry(pos))
+                .and_then(EntryRef::expire_ms),
+        };
+        shard.replace(
+            db,
+            pos,
+            key,
+            value,
+            Meta {
+                expire_ms,
+                access,
+                mark: false,
+            },
+        );
+    }
+
+    /// Removes a key, and gives what it held.
+    pub fn take(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        let pos = self.live(db, hash, key)?;
+        let entry = self.locked.shard_for(hash)?.remove(db, pos)?;
+        self.counters.dirty += 1;
+        Some(entry)
+    }
+
+    /// Removes a key. Whether it was there.
+    pub fn delete(&mut self, db: usize, key: &[u8]) -> bool {
+        self.take(db, key).is_some()
+    }
+
+    /// Sets or clears the expiry of a key that is there. Whether it was.
+    pub fn set_expiry(&mut self, db: usize, key: &[u8], expire_ms: Option<i64>) -> bool {
+        let hash = self.hash(key);
+        let Some(pos) = self.live(db, hash, key) else {
+            return false;
+        };
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return false;
+        };
+        shard.rebuild(db, pos, key, |e| e.with_expiry(expire_ms));
+        self.counters.dirty += 1;
+        true
+    }
+
+    /// Edits the collection at a key. `change` returns its result and how many changes it made;
+    /// zero means that nothing changed. A collection that ends up empty is removed, which the
+    /// second part of the result says.
+    ///
+    /// # Errors
+    /// [`WrongType`] if the key holds another type; `change` is not called then.
+    pub fn update<T: Collection, R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        missing: Missing,
+        change: impl FnOnce(&mut T) -> (R, u64),
+    ) -> Result<Option<(R, bool)>, WrongType> {
+        let hash = self.hash(key);
+        let access = self.options.access;
+        let touch = !self.no_touch;
+        let Some(pos) = self.live(db, hash, key) else {
+            if missing == Missing::Skip {
+                return Ok(None);
+            }
+            let mut fresh = T::default();
+            let (result, changes) = change(&mut fresh);
+            let empty = fresh.is_empty();
+            if !empty {
+                let new = NewValue::Value(fresh.into());
+                if let Some(shard) = self.locked.shard_for(hash) {
+                    shard.insert(
+                        db,
+                        hash,
+                        key,
+                        new,
+                        Meta {
+                            access,
+                            ..Meta::default()
+                        },
+                    );
+                }
+                self.notify(NotifyClass::NEW, "new", db, key);
+                self.counters.dirty += changes;
+            }
+            return Ok(Some((result, false)));
+        };
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return Ok(None);
+        };
+        let kind = shard
+            .db(db)
+            .and_then(|d| d.table.entry(pos))
+            .map(EntryRef::value_kind);
+        if kind != Some(T::KIND) {
+            return Err(WrongType);
+        }
+        let edited = shard.edit(db, pos, key, |mut e| {
+            if touch {
+                e.set_access(access);
+            }
+            match e.collection::<T>() {
+                Some(c) => {
+                    let (result, changes) = change(c);
+                    (Some((result, changes, c.is_empty())), changes > 0)
+                }
+                None => (None, false),
+            }
+        });
+        let Some(Some((result, changes, empty))) = edited else {
+            return Ok(None);
+        };
+        self.counters.dirty += changes;
+        if empty {
+            shard.remove(db, pos);
+        }
+        Ok(Some((result, empty)))
+    }
+
+    /// Edits the string at a key in place, as bytes; a missing key begins empty and is made only
+    /// if it is not empty afterwards. `change` returns its result and whether it changed anything.
+    ///
+    /// # Errors
+    /// [`WrongType`] if the key holds another type; `change` is not called then.
+    pub fn edit_string<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
+    ) -> Result<R, WrongType> {
+        let hash = self.hash(key);
+        let access = self.options.access;
+        let Some(pos) = self.live(db, hash, key) else {
+            let mut bytes = Vec::new();
+            let (result, changed) = change(&mut bytes);
+            if changed && !bytes.is_empty() {
+                self.set_value(db, key, Value::Str(Str::Heap(bytes.into())), Expiry::Clear);
+            }
+            return Ok(result);
+        };
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return Err(WrongType);
+        };
+        let current = shard
+            .db(db)
+            .and_then(|d| d.table.entry(pos))
+            .map(EntryRef::value);
+        let Some(ValueRef::Str(current)) = current else {
+            return Err(WrongType);
+        };
+        if !matches!(current, StrRef::Heap(_)) {
+            let mut bytes = current.to_vec();
+            let (result, changed) = change(&mut bytes);
+            if changed {
+                self.set_value(db, key, Value::Str(Str::Heap(bytes.into())), Expiry::Keep);
+            }
+            return Ok(result);
+        }
+        let edited = shard.edit(db, pos, key, |mut e| {
+            e.set_access(access);
+            match e.heap() {
+                Some(shared) => {
+                    let (result, changed) = change(std::sync::Arc::make_mut(shared));
+                    (Some((result, changed)), changed)
+                }
+                None => (None, false),
+            }
+        });
+        match edited {
+            Some(Some((result, changed))) => {
+                self.counters.dirty += u64::from(changed);
+                Ok(result)
+            }
+            _ => Err(WrongType),
+        }
+    }
+
+    /// Overwrites the integer at a key if it is kept as one; `false` if it is not.
+    pub fn overwrite_int(&mut self, db: usize, key: &[u8], n: i64) -> bool {
+        let hash = self.hash(key);
+        let access = self.options.access;
+        let Some(pos) = self.live(db, hash, key) else {
+            return false;
+        };
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return false;
+        };
+        let done = shard.edit(db, pos, key, |mut e| {
+            e.set_access(access);
+            let done = e.overwrite_int(n);
+            (done, done)
+        });
+        let done = done == Some(true);
+        self.counters.dirty += u64::from(done);
+        done
+    }
+
+    /// Writes the 24 bits of access time of a key (`RESTORE` with `IDLETIME` or `FREQ`).
+    pub fn set_access(&mut self, db: usize, key: &[u8], access: u32) {
+        let hash = self.hash(key);
+        if let Some(pos) = self.live(db, hash, key)
+            && let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db_mut(db))
+            && let Some(mut e) = d.table.entry_mut(pos)
+        {
+            e.set_access(access);
+        }
+    }
+
+    /// Registers a watch.
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let hash = self.hash(key);
+        if let Some(s) = self.locked.shard_for(hash) {
+            s.watch(db, key, flag);
+        }
+    }
+
+    /// Removes a watch.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let hash = self.hash(key);
+        if let Some(s) = self.locked.shard_for(hash) {
+            s.unwatch(db, key, flag);
+        }
+    }
+
+    /// Tables that were emptied: to be dropped after the locks are released.
+    pub fn take_freed(&mut self) -> Vec<Table> {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Notes that everything up to `offset` of the log may concern the locked shards, and gives
+    /// the newest offset that one of them saw.
+    pub fn wrote(&mut self, offset: u64) {
+        let mask = self.locked.mask();
+        for i in 0..SHARDS {
+            if mask.contains(ShardMask::only(i))
+                && let Some(s) = self.locked.shard(i)
+            {
+                s.last_write = s.last_write.max(offset);
+            }
+        }
+    }
+
+    /// The newest log offset written by any locked shard.
+    pub fn newest_write(&mut self) -> u64 {
+        let mask = self.locked.mask();
+        (0..SHARDS)
+            .filter(|&i| mask.contains(ShardMask::only(i)))
+            .filter_map(|i| self.locked.shard(i).map(|s| s.last_write))
+            .max()
+            .unwrap_or(0)
+    }
+}

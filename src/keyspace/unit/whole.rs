@@ -1,0 +1,133 @@
+//! What a unit does to whole databases. Every shard must be locked.
+
+use super::super::entry::EntryRef;
+use super::super::hash;
+use super::super::locks::{SHARD_BITS, SHARDS, shard_of};
+use super::super::table::Table;
+use super::{ExpiryMode, Unit};
+
+impl Unit<'_> {
+    /// Number of keys in a database, over all shards. Every shard must be locked.
+    pub fn db_len(&mut self, db: usize) -> usize {
+        self.sum(db, Table::len)
+    }
+
+    /// Number of keys with an expiry in a database. Every shard must be locked.
+    pub fn db_volatile_len(&mut self, db: usize) -> usize {
+        self.sum(db, Table::volatile_len)
+    }
+
+    fn sum(&mut self, db: usize, of: impl Fn(&Table) -> usize) -> usize {
+        (0..SHARDS)
+            .filter_map(|i| self.locked.shard(i)?.db(db).map(|d| of(&d.table)))
+            .sum()
+    }
+
+    /// Visits entries of a database in hash order from `cursor` on, at least `count` of them.
+    /// Entries that are due are visited too. Every shard must be locked. Returns the cursor to
+    /// go on from, 0 at the end.
+    pub fn scan(
+        &mut self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        let mut position = cursor;
+        let mut seen = 0usize;
+        let mut shard = shard_of(position);
+        while shard < SHARDS {
+            if let Some(d) = self.locked.shard(shard).and_then(|s| s.db(db)) {
+                let left = count.saturating_sub(seen).max(1);
+                let next = d.table.scan(position, left, |e| {
+                    seen += 1;
+                    visit(e);
+                });
+                if let Some(next) = next {
+                    return next;
+                }
+            }
+            shard += 1;
+            position = (shard as u64) << (64 - SHARD_BITS);
+            if seen >= count && shard < SHARDS {
+                return position;
+            }
+        }
+        0
+    }
+
+    /// A random key of a database that is not due. Every shard must be locked.
+    pub fn random_key(&mut self, db: usize) -> Option<Box<[u8]>> {
+        let mut tries = 100;
+        loop {
+            let total = self.db_len(db);
+            if total == 0 {
+                return None;
+            }
+            let mut nth = crate::base::random::below(total as u64) as usize;
+            let mut found = None;
+            for i in 0..SHARDS {
+                let Some(d) = self.locked.shard(i).and_then(|s| s.db(db)) else {
+                    continue;
+                };
+                if nth < d.table.len() {
+                    found = d
+                        .table
+                        .random(crate::base::random::below)
+                        .map(|e| e.key().into());
+                    break;
+                }
+                nth -= d.table.len();
+            }
+            let key: Box<[u8]> = found?;
+            tries -= 1;
+            if tries == 0 && self.options.expiry != ExpiryMode::Remove {
+                return Some(key);
+            }
+            if self.exists(db, &key) {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Empties a database; how many keys it had. Every shard must be locked. The keys are freed
+    /// when the unit's [`Unit::take_freed`] is dropped.
+    pub fn flush(&mut self, db: usize) -> usize {
+        let had = self.db_len(db);
+        for i in 0..SHARDS {
+            if let Some(t) = self.locked.shard(i).and_then(|s| s.flush(db, SHARD_BITS)) {
+                self.freed.push(t);
+            }
+        }
+        had
+    }
+
+    /// Exchanges two databases. Every shard must be locked.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        for i in 0..SHARDS {
+            if let Some(s) = self.locked.shard(i) {
+                s.swap(a, b);
+            }
+        }
+        self.counters.dirty += 1;
+    }
+
+    /// Removes keys that are due, looking at up to `budget` segments of `db` in the locked shard
+    /// `index`. How many were removed.
+    pub fn expire_step(&mut self, db: usize, index: usize, budget: usize) -> usize {
+        let now_ms = self.options.now_ms;
+        let Some(d) = self.locked.shard(index).and_then(|s| s.db_mut(db)) else {
+            return 0;
+        };
+        let mut due: Vec<Box<[u8]>> = Vec::new();
+        let from = d.expire_from;
+        d.expire_from = d
+            .table
+            .expired(now_ms, from, budget, |key, _| due.push(key.into()));
+        for key in &due {
+            let hash = hash::of(key);
+            self.live(db, hash, key);
+        }
+        due.len()
+    }
+}
