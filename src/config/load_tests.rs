@@ -449,7 +449,12 @@ fn no_text_makes_loading_panic() {
         "proc-title-template {",
     ]);
     let text = prop::collection::vec(line, 0..40).prop_map(|parts| parts.concat());
-    let mut runner = proptest::test_runner::TestRunner::default();
+    // A failure becomes a test of its own, so no file of seeds is kept.
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..Default::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&text, |text| {
         let source = LoadSource {
             options: text.into_bytes(),

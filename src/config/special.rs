@@ -215,6 +215,8 @@ impl Codec<Vec<String>> for Bind {
         match value.as_slice() {
             _ if value == default => Vec::new(),
             [] => one_line(name, "\"\"", true),
+            // The one argument of a line is taken for a list and divided once more.
+            [address] => one_line(name, &argument(&argument(address)), true),
             addresses => {
                 let addresses = addresses.iter().map(|address| argument(address));
                 one_line(name, &spaced(addresses), true)
