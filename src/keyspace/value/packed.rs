@@ -22,7 +22,7 @@ mod slim;
 
 pub use block::{Block, size_class};
 pub use elem::{Elem, int_text_len};
-pub(in crate::keyspace::value) use elem::{Encoded, read, span};
+pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, read, span};
 pub use slim::{Slim, View, ViewMut};
 use smallvec::SmallVec;
 

@@ -1,1 +1,205 @@
-//! Placeholder.
+//! `Pages`: a large hash or set as a tree of small pages in hash order.
+//!
+//! ```text
+//! root -> inner nodes -> leaf nodes -> pages of packed records (about 2 to 4 KiB)
+//!         hash range of each child, number of records below it
+//! ```
+//!
+//! Every record has a position: 48 bits of the seeded hash of its key. A page holds the records
+//! whose positions lie in its range; the ranges cover the space without gaps. A full page splits
+//! at its median, so no insert touches more than one page and the nodes above it. It is a B+tree
+//! over positions rather than a directory of doubling size, because
+//! - a clone is O(1), and the first write after it copies one page and a few nodes of at most 64
+//!   children, however large the collection is;
+//! - the counts in the nodes find the record of any rank in O(log n), hence uniform random records
+//!   and samples without repetition;
+//! - positions order the records, so that a SCAN cursor is a position.
+//!
+//! Positions are uniform whatever the keys are (SipHash-1-3 under a key drawn at start), so the
+//! nodes and pages are searched by interpolation and crafted keys cannot fill one page.
+//!
+//! Guarantees:
+//! 1. `scan` yields each record that is there throughout exactly once, whatever splits and merges
+//!    happen between its calls. Cursors are below 2^48, which every client can hold.
+//! 2. A clone equals the collection at its instant, whatever is written later.
+//! 3. An element longer than 1 KiB lies outside its page, shared: copying the page copies a handle.
+//!
+//! `VALUES` says whether a record is a key and a value (hashes) or a key alone (sets).
+
+mod iter;
+mod node;
+mod page;
+mod sample;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+pub use self::iter::Iter;
+pub use self::sample::distinct_ranks;
+use self::node::Node;
+use super::packed::{Elem, Encoded};
+use crate::base::random;
+
+/// Positions are below this.
+const SPACE: u64 = 1 << 48;
+
+/// A record as it is read. A set's value is the empty string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The field of a hash, the member of a set.
+    pub key: Elem<'a>,
+    /// The value of a hash's field.
+    pub value: Elem<'a>,
+}
+
+/// A key ready to be searched or stored.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    encoded: Encoded<'a>,
+    position: u64,
+}
+
+impl<'a> Key<'a> {
+    fn new(elem: Elem<'a>) -> Key<'a> {
+        let encoded = Encoded::new(elem);
+        Key { encoded, position: position(encoded.hashed()) }
+    }
+}
+
+/// The place of a key in the hash space.
+fn position(hashed: &[u8]) -> u64 {
+    static HASHER: OnceLock<SipHasher13> = OnceLock::new();
+    let hasher = HASHER.get_or_init(|| {
+        // Tests of the structure are reproducible: they see one fixed key.
+        if cfg!(test) {
+            return SipHasher13::new_with_keys(1, 2);
+        }
+        let mut key = [0; 16];
+        random::fill(&mut key);
+        SipHasher13::new_with_key(&key)
+    });
+    hasher.hash(hashed) >> 16
+}
+
+/// A large collection; see the module's text.
+#[derive(Clone)]
+pub struct Pages<const VALUES: bool> {
+    root: Arc<Node<VALUES>>,
+    len: usize,
+    page_bytes: usize,
+}
+
+impl<const VALUES: bool> Default for Pages<VALUES> {
+    fn default() -> Self {
+        Pages::new()
+    }
+}
+
+impl<const VALUES: bool> Pages<VALUES> {
+    /// An empty collection.
+    pub fn new() -> Self {
+        let root = Arc::new(Node::new());
+        let page_bytes = root.page_bytes();
+        Pages { root, len: 0, page_bytes }
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// About the bytes taken from the allocator: the pages and what lies outside of them exactly,
+    /// the nodes by their usual share.
+    pub fn size_bytes(&self) -> usize {
+        // A page's share of its leaf is 32 bytes; leaves are three quarters full.
+        size_of::<Self>() + self.page_bytes + self.page_bytes / 3000 * 48
+    }
+
+    /// The value of a key; a set's value is empty.
+    pub fn get<'e>(&self, key: impl Into<Elem<'e>>) -> Option<Elem<'_>> {
+        let key = Key::new(key.into());
+        let (page, at) = self.root.find(&key)?;
+        Some(page.record(at)?.value)
+    }
+
+    /// Whether the key is there.
+    pub fn contains<'e>(&self, key: impl Into<Elem<'e>>) -> bool {
+        self.root.find(&Key::new(key.into())).is_some()
+    }
+
+    /// The value of a key, if it is long enough to lie outside its page: to share, not to copy.
+    pub fn shared_value<'e>(&self, key: impl Into<Elem<'e>>) -> Option<Bytes> {
+        let key = Key::new(key.into());
+        let (page, at) = self.root.find(&key)?;
+        page.shared_value(at)
+    }
+
+    /// Sets a key's value; true if the key is new. A set passes any value and keeps none.
+    pub fn insert<'e>(&mut self, key: impl Into<Elem<'e>>, value: impl Into<Elem<'e>>) -> bool {
+        let key = Key::new(key.into());
+        let created = Node::upsert_root(&mut self.root, &key, value.into(), &mut self.page_bytes);
+        self.len += usize::from(created);
+        created
+    }
+
+    /// Removes a key; false if it is not there.
+    pub fn remove<'e>(&mut self, key: impl Into<Elem<'e>>) -> bool {
+        let key = Key::new(key.into());
+        // A key that is not there copies nothing.
+        if self.root.find(&key).is_none() {
+            return false;
+        }
+        let removed = Node::remove_root(&mut self.root, &key, &mut self.page_bytes);
+        self.len -= usize::from(removed);
+        removed
+    }
+
+    /// The record of that rank in hash order.
+    pub fn nth(&self, rank: usize) -> Option<Record<'_>> {
+        let (page, at) = self.root.nth(rank)?;
+        page.record(at)
+    }
+
+    /// All records, in hash order.
+    pub fn iter(&self) -> Iter<'_, VALUES> {
+        Iter::new(&self.root, self.len)
+    }
+
+    /// Hands records from a cursor on to `each`, at least `count` of them if there are as many;
+    /// the cursor to go on from, 0 at the end.
+    pub fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        mut each: impl FnMut(Record<'a>),
+    ) -> u64 {
+        let mut cursor = cursor;
+        let mut seen = 0;
+        // Pages may be empty after removals: those count too, so that one call stays short.
+        let mut visits = count.saturating_add(1);
+        while cursor < SPACE {
+            let Some((page, lo, hi)) = self.root.page_at(cursor) else { break };
+            let left = count.saturating_sub(seen).max(1);
+            let next = page.scan(lo, cursor, left, |record| {
+                seen += 1;
+                each(record);
+            });
+            cursor = next.unwrap_or(hi);
+            visits -= 1;
+            if seen >= count || visits == 0 {
+                break;
+            }
+        }
+        if cursor < SPACE { cursor } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

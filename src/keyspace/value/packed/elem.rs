@@ -18,6 +18,8 @@
 //! 2. So each byte string has exactly one encoding, and no encoding is a prefix of another: two
 //!    elements are equal if their encodings are, and a search compares bytes only.
 
+use crate::base::num;
+
 /// Marks an element that a page keeps outside of itself.
 pub(in crate::keyspace::value) const OUTSIDE: u8 = 0xF6;
 
@@ -61,7 +63,7 @@ impl<'a> Elem<'a> {
     /// The element as an integer, if it is the canonical text of one.
     pub fn as_int(self) -> Option<i64> {
         match self {
-            Elem::Bytes(bytes) => canonical_int(bytes),
+            Elem::Bytes(bytes) => num::parse_i64(bytes),
             Elem::Int(int) => Some(int),
         }
     }
@@ -119,32 +121,6 @@ impl From<i64> for Elem<'_> {
     }
 }
 
-/// The integer whose canonical decimal text this is.
-fn canonical_int(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    let mut magnitude = 0u64;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        // 19 digits stay below 10^19, which a u64 holds.
-        magnitude = magnitude * 10 + u64::from(digit - b'0');
-    }
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
-}
-
 /// Length of an integer's decimal text.
 pub fn int_text_len(int: i64) -> usize {
     let digits = int.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
@@ -159,7 +135,6 @@ pub(in crate::keyspace::value) struct Encoded<'a> {
     body: &'a [u8],
 }
 
-#[expect(dead_code, reason = "the pages use the rest of it")]
 impl<'a> Encoded<'a> {
     /// Encodes an element in its one form.
     pub fn new(elem: Elem<'a>) -> Encoded<'a> {

@@ -1,0 +1,69 @@
+//! All records of a tree, in hash order.
+
+use smallvec::SmallVec;
+
+use super::node::Node;
+use super::page::Page;
+use super::Record;
+
+/// Records in hash order.
+#[derive(Clone)]
+pub struct Iter<'a, const VALUES: bool> {
+    /// The nodes on the way down, each with the child to visit next.
+    path: SmallVec<[(&'a Node<VALUES>, usize); 6]>,
+    page: Option<&'a Page<VALUES>>,
+    entry: usize,
+    left: usize,
+}
+
+impl<'a, const VALUES: bool> Iter<'a, VALUES> {
+    pub(super) fn new(root: &'a Node<VALUES>, len: usize) -> Self {
+        let mut path = SmallVec::new();
+        path.push((root, 0));
+        Iter { path, page: None, entry: 0, left: len }
+    }
+
+    /// The next page in order.
+    fn next_page(&mut self) -> Option<&'a Page<VALUES>> {
+        loop {
+            let (node, next) = self.path.last_mut()?;
+            let at = *next;
+            *next += 1;
+            match node {
+                Node::Leaf(slots) => match slots.get(at) {
+                    Some(slot) => return Some(&slot.page),
+                    None => self.path.pop(),
+                },
+                Node::Inner(children) => match children.get(at) {
+                    Some(child) => {
+                        self.path.push((&child.node, 0));
+                        continue;
+                    }
+                    None => self.path.pop(),
+                },
+            };
+        }
+    }
+}
+
+impl<'a, const VALUES: bool> Iterator for Iter<'a, VALUES> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        loop {
+            if let Some(record) = self.page.and_then(|page| page.record(self.entry)) {
+                self.entry += 1;
+                self.left = self.left.saturating_sub(1);
+                return Some(record);
+            }
+            self.page = Some(self.next_page()?);
+            self.entry = 0;
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<const VALUES: bool> ExactSizeIterator for Iter<'_, VALUES> {}
