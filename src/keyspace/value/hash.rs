@@ -26,7 +26,10 @@ pub struct HashLimits {
 
 impl Default for HashLimits {
     fn default() -> HashLimits {
-        HashLimits { max_entries: 128, max_value: 64 }
+        HashLimits {
+            max_entries: 128,
+            max_value: 64,
+        }
     }
 }
 
@@ -54,7 +57,9 @@ impl Hash {
     pub fn from_packed(packed: Packed, limits: &HashLimits) -> Hash {
         let entries = packed.len() / 2;
         let longest = packed.iter().map(Elem::text_len).max().unwrap_or(0);
-        let mut hash = Hash { form: Slim::small(packed) };
+        let mut hash = Hash {
+            form: Slim::small(packed),
+        };
         if !limits.allow(entries, longest) {
             hash.enlarge();
         }
@@ -84,7 +89,11 @@ impl Hash {
 
     /// The name of the representation.
     pub fn encoding(&self) -> &'static str {
-        if self.form.is_large() { "hashtable" } else { "listpack" }
+        if self.form.is_large() {
+            "hashtable"
+        } else {
+            "listpack"
+        }
     }
 
     /// About the bytes taken from the allocator, the word itself not counted.
@@ -223,7 +232,11 @@ impl Hash {
                 let mut wanted = ranks.iter().peekable();
                 let chosen = |rank: &usize| wanted.next_if_eq(&rank).is_some();
                 let mut chosen = chosen;
-                pairs(packed).enumerate().filter(|(rank, _)| chosen(rank)).map(|p| p.1).collect()
+                pairs(packed)
+                    .enumerate()
+                    .filter(|(rank, _)| chosen(rank))
+                    .map(|p| p.1)
+                    .collect()
             }
             View::Large(pages) => ranks.iter().filter_map(|&rank| pages.nth(rank)).collect(),
         }
@@ -255,7 +268,10 @@ impl<'a> Iterator for Pairs<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        Some(Record { key: self.0.next()?, value: self.0.next()? })
+        Some(Record {
+            key: self.0.next()?,
+            value: self.0.next()?,
+        })
     }
 }
 
@@ -273,7 +289,10 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         match self {
-            Iter::Small(elems) => Some(Record { key: elems.next()?, value: elems.next()? }),
+            Iter::Small(elems) => Some(Record {
+                key: elems.next()?,
+                value: elems.next()?,
+            }),
             Iter::Large(records) => records.next(),
         }
     }

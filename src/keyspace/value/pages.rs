@@ -37,8 +37,8 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 pub use self::iter::Iter;
-pub use self::sample::distinct_ranks;
 use self::node::Node;
+pub use self::sample::distinct_ranks;
 use super::packed::{Elem, Encoded};
 use crate::base::random;
 
@@ -64,7 +64,10 @@ struct Key<'a> {
 impl<'a> Key<'a> {
     fn new(elem: Elem<'a>) -> Key<'a> {
         let encoded = Encoded::new(elem);
-        Key { encoded, position: position(encoded.hashed()) }
+        Key {
+            encoded,
+            position: position(encoded.hashed()),
+        }
     }
 }
 
@@ -102,7 +105,11 @@ impl<const VALUES: bool> Pages<VALUES> {
     pub fn new() -> Self {
         let root = Arc::new(Node::new());
         let page_bytes = root.page_bytes();
-        Pages { root, len: 0, page_bytes }
+        Pages {
+            root,
+            len: 0,
+            page_bytes,
+        }
     }
 
     /// Number of records.
@@ -174,18 +181,15 @@ impl<const VALUES: bool> Pages<VALUES> {
 
     /// Hands records from a cursor on to `each`, at least `count` of them if there are as many;
     /// the cursor to go on from, 0 at the end.
-    pub fn scan<'a>(
-        &'a self,
-        cursor: u64,
-        count: usize,
-        mut each: impl FnMut(Record<'a>),
-    ) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Record<'a>)) -> u64 {
         let mut cursor = cursor;
         let mut seen = 0;
         // Pages may be empty after removals: those count too, so that one call stays short.
         let mut visits = count.saturating_add(1);
         while cursor < SPACE {
-            let Some((page, lo, hi)) = self.root.page_at(cursor) else { break };
+            let Some((page, lo, hi)) = self.root.page_at(cursor) else {
+                break;
+            };
             let left = count.saturating_sub(seen).max(1);
             let next = page.scan(lo, cursor, left, |record| {
                 seen += 1;

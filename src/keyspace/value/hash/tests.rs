@@ -9,14 +9,18 @@ use super::*;
 type Model = HashMap<Vec<u8>, Vec<u8>>;
 
 fn contents(hash: &Hash) -> Model {
-    hash.iter().map(|record| (record.key.to_vec(), record.value.to_vec())).collect()
+    hash.iter()
+        .map(|record| (record.key.to_vec(), record.value.to_vec()))
+        .collect()
 }
 
 fn scanned(hash: &Hash, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut seen = Vec::new();
     let mut cursor = 0;
     loop {
-        cursor = hash.scan(cursor, count, |r| seen.push((r.key.to_vec(), r.value.to_vec())));
+        cursor = hash.scan(cursor, count, |r| {
+            seen.push((r.key.to_vec(), r.value.to_vec()))
+        });
         if cursor == 0 {
             return seen;
         }
@@ -140,7 +144,10 @@ fn stored_pairs_become_a_hash_of_the_right_form() {
     let packed: Packed = [&b"a"[..], b"1", b"b", b"2"].into_iter().collect();
     let small = Hash::from_packed(packed.clone(), &HashLimits::default());
     assert_eq!((small.len(), small.encoding()), (2, "listpack"));
-    let limits = HashLimits { max_entries: 1, max_value: 64 };
+    let limits = HashLimits {
+        max_entries: 1,
+        max_value: 64,
+    };
     let large = Hash::from_packed(packed, &limits);
     assert_eq!((large.len(), large.encoding()), (2, "hashtable"));
     assert_eq!(small, large);
@@ -155,7 +162,10 @@ fn a_long_value_is_shared_by_readers_and_clones() {
     hash.set(b"small", b"y", &limits);
     let before = hash.clone();
     hash.set(b"small", b"z", &limits);
-    let (a, b) = (hash.shared_value(b"big").unwrap(), before.shared_value(b"big").unwrap());
+    let (a, b) = (
+        hash.shared_value(b"big").unwrap(),
+        before.shared_value(b"big").unwrap(),
+    );
     assert_eq!(a.as_ptr(), b.as_ptr());
     assert!(hash.shared_value(b"small").is_none());
     assert_eq!(before.get(b"small"), Some(Elem::Bytes(b"y")));
@@ -173,8 +183,10 @@ fn samples_are_distinct_and_of_the_hash() {
         for count in [0usize, 1, 5, 99, 5000] {
             let sample = hash.sample(count);
             assert_eq!(sample.len(), count.min(len as usize));
-            let distinct: Model =
-                sample.iter().map(|r| (r.key.to_vec(), r.value.to_vec())).collect();
+            let distinct: Model = sample
+                .iter()
+                .map(|r| (r.key.to_vec(), r.value.to_vec()))
+                .collect();
             assert_eq!(distinct.len(), sample.len());
             assert!(sample.iter().all(|r| hash.get(r.key) == Some(r.value)));
         }

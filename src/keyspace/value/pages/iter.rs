@@ -2,9 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::Record;
 use super::node::Node;
 use super::page::Page;
-use super::Record;
 
 /// Records in hash order.
 #[derive(Clone)]
@@ -20,7 +20,12 @@ impl<'a, const VALUES: bool> Iter<'a, VALUES> {
     pub(super) fn new(root: &'a Node<VALUES>, len: usize) -> Self {
         let mut path = SmallVec::new();
         path.push((root, 0));
-        Iter { path, page: None, entry: 0, left: len }
+        Iter {
+            path,
+            page: None,
+            entry: 0,
+            left: len,
+        }
     }
 
     /// The next page in order.

@@ -74,7 +74,10 @@ impl Range {
         while children.get(at).is_some_and(|child| child.lo() > position) && at > 0 {
             at -= 1;
         }
-        while children.get(at + 1).is_some_and(|child| child.lo() <= position) {
+        while children
+            .get(at + 1)
+            .is_some_and(|child| child.lo() <= position)
+        {
             at += 1;
         }
         at
@@ -83,7 +86,10 @@ impl Range {
     /// The range of a child.
     fn of<T: Ranged>(self, children: &[T], at: usize) -> Range {
         let lo = children.get(at).map_or(self.lo, T::lo);
-        Range { lo, hi: children.get(at + 1).map_or(self.hi, T::lo) }
+        Range {
+            lo,
+            hi: children.get(at + 1).map_or(self.hi, T::lo),
+        }
     }
 }
 
@@ -96,7 +102,10 @@ struct Sprout<const VALUES: bool> {
 impl<const VALUES: bool> Node<VALUES> {
     /// A leaf with one empty page.
     pub fn new() -> Self {
-        Node::Leaf(vec![Slot { lo: 0, page: Page::new(SPACE) }])
+        Node::Leaf(vec![Slot {
+            lo: 0,
+            page: Page::new(SPACE),
+        }])
     }
 
     /// Bytes of all pages of a leaf; 0 for an inner node.
@@ -187,8 +196,16 @@ impl<const VALUES: bool> Node<VALUES> {
     ) -> bool {
         let (created, sprout) = Arc::make_mut(root).upsert(WHOLE, key, value, bytes);
         if let Some(Sprout { lo, node }) = sprout {
-            let first = Child { lo: 0, len: root.len(), node: Arc::clone(root) };
-            let second = Child { lo, len: node.len(), node };
+            let first = Child {
+                lo: 0,
+                len: root.len(),
+                node: Arc::clone(root),
+            };
+            let second = Child {
+                lo,
+                len: node.len(),
+                node,
+            };
             *root = Arc::new(Node::Inner(vec![first, second]));
         }
         created
@@ -206,7 +223,9 @@ impl<const VALUES: bool> Node<VALUES> {
             Node::Inner(children) => {
                 let at = range.locate(children, key.position);
                 let below = range.of(children, at);
-                let Some(child) = children.get_mut(at) else { return (false, None) };
+                let Some(child) = children.get_mut(at) else {
+                    return (false, None);
+                };
                 let (created, sprout) =
                     Arc::make_mut(&mut child.node).upsert(below, key, value, bytes);
                 child.len += usize::from(created);
@@ -235,7 +254,10 @@ impl<const VALUES: bool> Node<VALUES> {
                 (right.first()?.lo, Node::Inner(right))
             }
         };
-        Some(Sprout { lo, node: Arc::new(node) })
+        Some(Sprout {
+            lo,
+            node: Arc::new(node),
+        })
     }
 
     /// Removes a key under a root, which shrinks by a level when it has one child left.
@@ -255,7 +277,9 @@ impl<const VALUES: bool> Node<VALUES> {
             Node::Inner(children) => {
                 let at = range.locate(children, key.position);
                 let below = range.of(children, at);
-                let Some(child) = children.get_mut(at) else { return false };
+                let Some(child) = children.get_mut(at) else {
+                    return false;
+                };
                 let node = Arc::make_mut(&mut child.node);
                 let removed = node.remove(below, key, bytes);
                 child.len -= usize::from(removed);
@@ -287,7 +311,9 @@ fn upsert_page<const VALUES: bool>(
 ) -> bool {
     let at = range.locate(slots, key.position);
     let Range { lo, hi } = range.of(slots, at);
-    let Some(Slot { page, .. }) = slots.get_mut(at) else { return false };
+    let Some(Slot { page, .. }) = slots.get_mut(at) else {
+        return false;
+    };
     let before = page.size_bytes();
     let found = page.find(key, lo);
     match found {
@@ -301,7 +327,13 @@ fn upsert_page<const VALUES: bool>(
     {
         after = left.size_bytes() + right.size_bytes();
         *page = left;
-        slots.insert(at + 1, Slot { lo: start, page: right });
+        slots.insert(
+            at + 1,
+            Slot {
+                lo: start,
+                page: right,
+            },
+        );
     }
     *bytes = *bytes + after - before;
     found.is_err()
@@ -315,15 +347,24 @@ fn remove_from_page<const VALUES: bool>(
 ) -> bool {
     let at = range.locate(slots, key.position);
     let lo = range.of(slots, at).lo;
-    let Some(Slot { page, .. }) = slots.get_mut(at) else { return false };
-    let Ok(entry) = page.find(key, lo) else { return false };
+    let Some(Slot { page, .. }) = slots.get_mut(at) else {
+        return false;
+    };
+    let Ok(entry) = page.find(key, lo) else {
+        return false;
+    };
     let before = page.size_bytes();
     page.remove(entry);
     *bytes = *bytes + page.size_bytes() - before;
     if page.is_sparse() {
         for left in [Some(at), at.checked_sub(1)].into_iter().flatten() {
-            let whole = Range { lo: range.of(slots, left).lo, hi: range.of(slots, left + 1).hi };
-            let Some([a, b]) = slots.get(left..left + 2) else { continue };
+            let whole = Range {
+                lo: range.of(slots, left).lo,
+                hi: range.of(slots, left + 1).hi,
+            };
+            let Some([a, b]) = slots.get(left..left + 2) else {
+                continue;
+            };
             if !a.page.may_merge(&b.page) {
                 continue;
             }
@@ -343,7 +384,9 @@ fn remove_from_page<const VALUES: bool>(
 /// Merges the child at `at` with a neighbour, if the two fit in one node.
 fn merge_child<const VALUES: bool>(children: &mut Vec<Child<VALUES>>, at: usize) {
     for left in [Some(at), at.checked_sub(1)].into_iter().flatten() {
-        let Some([a, b]) = children.get_mut(left..left + 2) else { continue };
+        let Some([a, b]) = children.get_mut(left..left + 2) else {
+            continue;
+        };
         if a.node.children() + b.node.children() > MERGED_MAX {
             continue;
         }

@@ -62,7 +62,10 @@ struct Entry {
 impl Entry {
     fn read(raw: [u8; ENTRY]) -> Entry {
         let [a, b, c, d] = raw;
-        Entry { fragment: u16::from_le_bytes([c, d]), offset: u16::from_le_bytes([a, b]) }
+        Entry {
+            fragment: u16::from_le_bytes([c, d]),
+            offset: u16::from_le_bytes([a, b]),
+        }
     }
 
     fn raw(self) -> [u8; ENTRY] {
@@ -85,7 +88,12 @@ fn index_bytes(len: usize) -> usize {
 impl<const VALUES: bool> Page<VALUES> {
     /// An empty page for a range of that width.
     pub fn new(width: u64) -> Self {
-        Page { block: Block::concat(&[]), outside: None, len: 0, shift: shift_for(width) }
+        Page {
+            block: Block::concat(&[]),
+            outside: None,
+            len: 0,
+            shift: shift_for(width),
+        }
     }
 
     /// Number of records.
@@ -118,7 +126,11 @@ impl<const VALUES: bool> Page<VALUES> {
     }
 
     fn index(&self) -> &[[u8; ENTRY]] {
-        let bytes = self.block.bytes().get(..self.len() * ENTRY).unwrap_or_default();
+        let bytes = self
+            .block
+            .bytes()
+            .get(..self.len() * ENTRY)
+            .unwrap_or_default();
         bytes.as_chunks().0
     }
 
@@ -129,7 +141,8 @@ impl<const VALUES: bool> Page<VALUES> {
 
     /// The first entry whose fragment is not below this one.
     fn lower_bound(&self, fragment: u16) -> usize {
-        self.index().partition_point(|&raw| Entry::read(raw).fragment < fragment)
+        self.index()
+            .partition_point(|&raw| Entry::read(raw).fragment < fragment)
     }
 
     /// What lies at an offset, to the end of the page.
@@ -140,22 +153,29 @@ impl<const VALUES: bool> Page<VALUES> {
 
     /// What lies from the record of an index entry on.
     fn tail_of(&self, at: usize) -> &[u8] {
-        self.index().get(at).map_or(&[], |&raw| self.tail(Entry::read(raw).offset))
+        self.index()
+            .get(at)
+            .map_or(&[], |&raw| self.tail(Entry::read(raw).offset))
     }
 
     /// The encoded record that `tail` begins with.
     fn encoded<'t>(&self, tail: &'t [u8]) -> &'t [u8] {
         let key = span(tail);
-        let value = if VALUES { span(tail.get(key..).unwrap_or_default()) } else { 0 };
+        let value = if VALUES {
+            span(tail.get(key..).unwrap_or_default())
+        } else {
+            0
+        };
         tail.get(..key + value).unwrap_or_default()
     }
 
     /// The element outside that `tail` refers to, if it is such a reference.
     fn outside(&self, tail: &[u8]) -> Option<&Bytes> {
         match *tail {
-            [OUTSIDE, a, b, ..] => {
-                self.outside.as_ref()?.get(usize::from(u16::from_le_bytes([a, b])))
-            }
+            [OUTSIDE, a, b, ..] => self
+                .outside
+                .as_ref()?
+                .get(usize::from(u16::from_le_bytes([a, b]))),
             _ => None,
         }
     }
@@ -170,7 +190,11 @@ impl<const VALUES: bool> Page<VALUES> {
     /// The record of an index entry.
     pub fn record(&self, at: usize) -> Option<Record<'_>> {
         let (key, rest) = self.elem(self.tail_of(at))?;
-        let value = if VALUES { self.elem(rest)?.0 } else { Elem::Bytes(b"") };
+        let value = if VALUES {
+            self.elem(rest)?.0
+        } else {
+            Elem::Bytes(b"")
+        };
         Some(Record { key, value })
     }
 
@@ -214,8 +238,13 @@ impl<const VALUES: bool> Page<VALUES> {
             return elem;
         }
         let slots = Arc::make_mut(self.outside.get_or_insert_default());
-        let free = slots.iter().position(Bytes::is_empty).unwrap_or(slots.len());
-        let Ok(slot) = u16::try_from(free) else { return elem };
+        let free = slots
+            .iter()
+            .position(Bytes::is_empty)
+            .unwrap_or(slots.len());
+        let Ok(slot) = u16::try_from(free) else {
+            return elem;
+        };
         let bytes = Bytes::copy_from_slice(elem.body());
         match slots.get_mut(free) {
             Some(place) => *place = bytes,
@@ -226,7 +255,9 @@ impl<const VALUES: bool> Page<VALUES> {
 
     /// Frees the slot that the element at `tail` refers to, if it does.
     fn free(&mut self, slot: Option<u16>) {
-        let (Some(slot), Some(slots)) = (slot, &mut self.outside) else { return };
+        let (Some(slot), Some(slots)) = (slot, &mut self.outside) else {
+            return;
+        };
         let slots = Arc::make_mut(slots);
         if let Some(place) = slots.get_mut(usize::from(slot)) {
             *place = Bytes::new();
@@ -255,7 +286,10 @@ impl<const VALUES: bool> Page<VALUES> {
         if let Some(value) = stored_value {
             value.write(gap);
         }
-        let index = self.block.bytes_mut().get_mut(at * ENTRY..(len + 1) * ENTRY);
+        let index = self
+            .block
+            .bytes_mut()
+            .get_mut(at * ENTRY..(len + 1) * ENTRY);
         let index = index.unwrap_or_default();
         index.copy_within(..(len - at) * ENTRY, ENTRY);
         if let Some(entry) = index.first_chunk_mut() {
@@ -268,7 +302,10 @@ impl<const VALUES: bool> Page<VALUES> {
     fn splice(&mut self, offset: usize, old: usize, new: usize) -> &mut [u8] {
         let records = index_bytes(self.len());
         if old != new {
-            let index = self.block.bytes_mut().get_mut(..usize::from(self.len) * ENTRY);
+            let index = self
+                .block
+                .bytes_mut()
+                .get_mut(..usize::from(self.len) * ENTRY);
             for raw in index.unwrap_or_default().as_chunks_mut().0 {
                 let mut entry = Entry::read(*raw);
                 if usize::from(entry.offset) > offset {
@@ -286,7 +323,10 @@ impl<const VALUES: bool> Page<VALUES> {
         let key_len = span(tail);
         let old = tail.get(key_len..).unwrap_or_default();
         let (old_len, old_slot) = (span(old), slot_of(old));
-        let offset = self.index().get(at).map_or(0, |&raw| Entry::read(raw).offset);
+        let offset = self
+            .index()
+            .get(at)
+            .map_or(0, |&raw| Entry::read(raw).offset);
         self.free(old_slot);
         let value = self.store(Encoded::new(value));
         value.write(self.splice(usize::from(offset) + key_len, old_len, value.len()));
@@ -297,14 +337,21 @@ impl<const VALUES: bool> Page<VALUES> {
         let tail = self.tail_of(at);
         let record = self.encoded(tail);
         let record_len = record.len();
-        let slots = [slot_of(record), record.get(span(record)..).and_then(slot_of)];
-        let Some(&raw) = self.index().get(at) else { return };
+        let slots = [
+            slot_of(record),
+            record.get(span(record)..).and_then(slot_of),
+        ];
+        let Some(&raw) = self.index().get(at) else {
+            return;
+        };
         for slot in slots {
             self.free(slot);
         }
         self.splice(usize::from(Entry::read(raw).offset), record_len, 0);
         let end = self.len() * ENTRY;
-        self.block.bytes_mut().copy_within((at + 1) * ENTRY..end, at * ENTRY);
+        self.block
+            .bytes_mut()
+            .copy_within((at + 1) * ENTRY..end, at * ENTRY);
         self.len -= 1;
         if self.len().is_multiple_of(GROUP) {
             self.block.splice(self.len() * ENTRY, GROUP * ENTRY, 0);
@@ -411,7 +458,12 @@ struct Builder<const VALUES: bool> {
 
 impl<const VALUES: bool> Builder<VALUES> {
     fn new(shift: u8) -> Self {
-        Builder { entries: Vec::new(), records: Vec::new(), outside: Vec::new(), shift }
+        Builder {
+            entries: Vec::new(),
+            records: Vec::new(),
+            outside: Vec::new(),
+            shift,
+        }
     }
 
     /// Copies an encoded record of another page.

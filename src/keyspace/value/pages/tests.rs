@@ -38,7 +38,10 @@ fn place(key: &[u8]) -> u64 {
 fn check(pages: &Pages<true>, model: &HashMap<Vec<u8>, Vec<u8>>) {
     assert_eq!(pages.len(), model.len());
     assert_eq!(pages.iter().len(), model.len());
-    let found: HashMap<_, _> = pages.iter().map(|r| (r.key.to_vec(), r.value.to_vec())).collect();
+    let found: HashMap<_, _> = pages
+        .iter()
+        .map(|r| (r.key.to_vec(), r.value.to_vec()))
+        .collect();
     assert!(found == *model);
     for (rank, record) in pages.iter().enumerate() {
         assert!(pages.nth(rank) == Some(record));
@@ -133,7 +136,9 @@ fn a_scan_sees_what_stays_exactly_once_while_pages_split_and_merge() {
         let (mut cursor, mut next, mut calls) = (0, 0, 0);
         loop {
             let count = 1 + rng.below(30) as usize;
-            cursor = pages.scan(cursor, count, |r| *seen.entry(r.key.to_vec()).or_default() += 1);
+            cursor = pages.scan(cursor, count, |r| {
+                *seen.entry(r.key.to_vec()).or_default() += 1
+            });
             calls += 1;
             if cursor == 0 {
                 break;
@@ -148,7 +153,11 @@ fn a_scan_sees_what_stays_exactly_once_while_pages_split_and_merge() {
             }
         }
         assert!(calls > 50, "{calls}");
-        assert!(staying.iter().all(|member| seen.get(member.as_bytes()) == Some(&1)));
+        assert!(
+            staying
+                .iter()
+                .all(|member| seen.get(member.as_bytes()) == Some(&1))
+        );
         assert!(seen.values().all(|&n| n == 1));
     }
 }
@@ -203,8 +212,7 @@ fn a_write_after_a_clone_copies_one_path() {
         let (mut same, mut at) = (0, 0);
         let mut pages_seen = 0;
         while at < SPACE {
-            let ((x, _, hi), (y, ..)) =
-                (a.root.page_at(at).unwrap(), b.root.page_at(at).unwrap());
+            let ((x, _, hi), (y, ..)) = (a.root.page_at(at).unwrap(), b.root.page_at(at).unwrap());
             same += usize::from(x.record(0).is_some() && std::ptr::eq(x, y));
             pages_seen += 1;
             at = hi;
@@ -228,5 +236,9 @@ fn removing_nearly_all_gives_the_memory_back() {
         pages.remove(format!("member:{n}").as_bytes());
     }
     assert_eq!(pages.len(), 100);
-    assert!(pages.size_bytes() < full / 100, "{} of {full}", pages.size_bytes());
+    assert!(
+        pages.size_bytes() < full / 100,
+        "{} of {full}",
+        pages.size_bytes()
+    );
 }
