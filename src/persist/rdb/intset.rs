@@ -7,7 +7,7 @@
 //! Members must ascend strictly: that is also the proof that none comes twice.
 
 use crate::persist::rdb::error::BadBlock;
-use crate::persist::rdb::piece::{Piece, Pieces, signed_le, unsigned_le};
+use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
 
 const HEADER: usize = 8;
 
@@ -51,19 +51,22 @@ impl<'a> Intset<'a> {
     }
 }
 
-impl<'a> Pieces<'a> for Intset<'a> {
-    fn next_piece(&mut self) -> Result<Option<Piece<'a>>, BadBlock> {
+impl<'a> Elems<'a> for Intset<'a> {
+    fn next_elem(&mut self) -> Result<Option<Elem<'a>>, BadBlock> {
         let Some(bytes) = self.rest.next() else {
             return Ok(None);
         };
         let member = signed_le(bytes);
         if self.previous.is_some_and(|previous| previous >= member) {
-            let at = HEADER + self.read * self.width;
-            return Err(BadBlock::new("members do not ascend", at));
+            return Err(BadBlock::new("members do not ascend", self.at()));
         }
         self.previous = Some(member);
         self.read += 1;
-        Ok(Some(Piece::Int(member)))
+        Ok(Some(Elem::Int(member)))
+    }
+
+    fn at(&self) -> usize {
+        HEADER + self.read * self.width
     }
 }
 
@@ -89,7 +92,7 @@ pub fn build(members: &[i64], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::rdb::piece::collect;
+    use crate::persist::rdb::elems::collect;
     use proptest::prelude::*;
 
     fn unpack(block: &[u8]) -> Result<Vec<Vec<u8>>, BadBlock> {

@@ -18,7 +18,7 @@
 
 use crate::base::num::parse_i64;
 use crate::persist::rdb::error::BadBlock;
-use crate::persist::rdb::piece::{Piece, Pieces, signed_le, unsigned_le};
+use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
@@ -62,7 +62,7 @@ impl<'a> Listpack<'a> {
         (self.declared != COUNT_UNKNOWN).then_some(self.declared)
     }
 
-    fn finish(&self) -> Result<Option<Piece<'a>>, BadBlock> {
+    fn finish(&self) -> Result<Option<Elem<'a>>, BadBlock> {
         if self.at + 1 != self.block.len() {
             return Err(BadBlock::new("terminator before the end", self.at));
         }
@@ -74,20 +74,20 @@ impl<'a> Listpack<'a> {
 }
 
 /// The element whose encoding begins `rest`, with the length of encoding and data.
-fn decode(rest: &[u8]) -> Option<(Piece<'_>, usize)> {
+fn decode(rest: &[u8]) -> Option<(Elem<'_>, usize)> {
     let (&first, after) = rest.split_first()?;
     let string = |header: usize, length: usize| {
         let data = rest.get(header..header.checked_add(length)?)?;
-        Some((Piece::Bytes(data), header + length))
+        Some((Elem::Bytes(data), header + length))
     };
-    let int = |bytes: usize| Some((Piece::Int(signed_le(after.get(..bytes)?)), 1 + bytes));
+    let int = |bytes: usize| Some((Elem::Int(signed_le(after.get(..bytes)?)), 1 + bytes));
     match first {
-        0..=0x7f => Some((Piece::Int(i64::from(first)), 1)),
+        0..=0x7f => Some((Elem::Int(i64::from(first)), 1)),
         0x80..=0xbf => string(1, usize::from(first & 0x3f)),
         0xc0..=0xdf => {
             let raw = (u16::from(first & 0x1f) << 8) | u16::from(*after.first()?);
             let value = ((raw << 3) as i16) >> 3;
-            Some((Piece::Int(i64::from(value)), 2))
+            Some((Elem::Int(i64::from(value)), 2))
         }
         0xe0..=0xef => {
             let low = usize::from(*after.first()?);
@@ -121,8 +121,8 @@ fn back_length(length: usize) -> ([u8; 5], usize) {
     (bytes, groups)
 }
 
-impl<'a> Pieces<'a> for Listpack<'a> {
-    fn next_piece(&mut self) -> Result<Option<Piece<'a>>, BadBlock> {
+impl<'a> Elems<'a> for Listpack<'a> {
+    fn next_elem(&mut self) -> Result<Option<Elem<'a>>, BadBlock> {
         let rest = self.block.get(self.at..).unwrap_or_default();
         if rest.first() == Some(&END) {
             return self.finish();
@@ -141,6 +141,16 @@ impl<'a> Pieces<'a> for Listpack<'a> {
         }
         Ok(Some(piece))
     }
+
+    fn at(&self) -> usize {
+        self.at
+    }
+}
+
+/// The entries of a listpack whose frame [`Listpack::new`] has checked.
+pub(super) fn entries(block: &[u8]) -> &[u8] {
+    let end = block.len().saturating_sub(1);
+    block.get(HEADER..end).unwrap_or_default()
 }
 
 /// A listpack being built. Reusable: [`Builder::clear`] keeps the allocation.
@@ -221,11 +231,18 @@ impl Builder {
     }
 
     /// Appends an element as it was read.
-    pub fn push_piece(&mut self, piece: Piece<'_>) {
+    pub fn push_elem(&mut self, piece: Elem<'_>) {
         match piece {
-            Piece::Bytes(bytes) => self.push(bytes),
-            Piece::Int(int) => self.push_int(int),
+            Elem::Bytes(bytes) => self.push(bytes),
+            Elem::Int(int) => self.push_int(int),
         }
+    }
+
+    /// Appends `count` entries in their encoded form, which must be sound.
+    pub fn append_entries(&mut self, entries: &[u8], count: u64) {
+        self.begin();
+        self.block.extend_from_slice(entries);
+        self.count += count;
     }
 
     fn begin(&mut self) {
@@ -258,7 +275,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::rdb::piece::collect;
+    use crate::persist::rdb::elems::collect;
     use proptest::prelude::*;
 
     fn pack(elements: &[&[u8]]) -> Vec<u8> {

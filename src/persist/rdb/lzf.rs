@@ -20,6 +20,9 @@ const MAX_COPY: usize = 264;
 const MAX_LITERAL: usize = 32;
 /// A copy of three bytes of input yields at most 264 bytes: nothing expands more than this.
 const MAX_RATIO: u64 = 88;
+/// Half as many positions are tried after 2^PATIENCE bytes without a copy, a third after twice
+/// that, and so on.
+const PATIENCE: u32 = 7;
 /// Output reserved before the first byte has been decoded.
 const FIRST_RESERVE: usize = 1 << 20;
 
@@ -44,10 +47,15 @@ fn slot_of(three: u32) -> usize {
     (three.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize
 }
 
+#[inline]
 fn three_at(input: &[u8], at: usize) -> Option<u32> {
-    match input.get(at..at + 3)? {
-        &[a, b, c] => Some(u32::from_le_bytes([a, b, c, 0])),
-        _ => None,
+    let rest = input.get(at..)?;
+    match rest.first_chunk::<4>() {
+        Some(&four) => Some(u32::from_le_bytes(four) & 0x00ff_ffff),
+        None => match *rest {
+            [a, b, c] => Some(u32::from_le_bytes([a, b, c, 0])),
+            _ => None,
+        },
     }
 }
 
@@ -126,6 +134,7 @@ impl Compressor {
     }
 
     /// Last earlier position of these three bytes in this input; remembers the present one.
+    #[inline]
     fn previous(&mut self, three: u32, at: usize) -> Option<usize> {
         let slot = self.slots.get_mut(slot_of(three))?;
         let now = self.base.wrapping_add(at as u32);
@@ -143,7 +152,8 @@ impl Compressor {
                 from < at && at - from <= MAX_DISTANCE && three_at(input, from) == Some(three)
             });
             let Some(from) = copy else {
-                at += 1;
+                // What has not repeated for long is looked at ever more sparsely.
+                at += 1 + ((at - literal_from) >> PATIENCE);
                 continue;
             };
             let length = common_length(input, from, at, MAX_COPY);

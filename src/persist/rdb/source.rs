@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::base::crc::crc64;
 use crate::persist::rdb::error::{Error, ErrorKind, Result};
 use crate::persist::rdb::lzf;
-use crate::persist::rdb::piece::{Piece, signed_le};
+use crate::persist::rdb::elems::{Elem, signed_le};
 use crate::persist::rdb::types::{ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF};
 
 const BUFFER: usize = 128 << 10;
@@ -41,7 +41,7 @@ pub enum Length {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Text<'a> {
     /// Lent until the next call.
-    Lent(Piece<'a>),
+    Lent(Elem<'a>),
     /// Read into a buffer of its own, of its size.
     Own(Vec<u8>),
 }
@@ -245,17 +245,17 @@ impl<R: Read> Source<R> {
     }
 
     /// A string, lent until the next call.
-    pub fn string(&mut self) -> Result<Piece<'_>> {
+    pub fn string(&mut self) -> Result<Elem<'_>> {
         match self.length_field()? {
             Length::Plain(length) if length <= self.buffer.len() as u64 => {
-                Ok(Piece::Bytes(self.take(length as usize)?))
+                Ok(Elem::Bytes(self.take(length as usize)?))
             }
             Length::Plain(length) => self.in_scratch(|source, out| source.append(length, out)),
             Length::Special(ENC_LZF) => {
                 let (compressed, length) = self.packed_lengths()?;
                 self.in_scratch(|source, out| source.unpack(compressed, length, out))
             }
-            Length::Special(form) => Ok(Piece::Int(self.integer(form)?)),
+            Length::Special(form) => Ok(Elem::Int(self.integer(form)?)),
         }
     }
 
@@ -269,7 +269,7 @@ impl<R: Read> Source<R> {
                 Ok(Text::Own(own))
             }
             Length::Plain(length) if length <= self.buffer.len() as u64 => {
-                Ok(Text::Lent(Piece::Bytes(self.take(length as usize)?)))
+                Ok(Text::Lent(Elem::Bytes(self.take(length as usize)?)))
             }
             Length::Plain(length) => self
                 .in_scratch(|source, out| source.append(length, out))
@@ -283,7 +283,7 @@ impl<R: Read> Source<R> {
                 self.in_scratch(|source, out| source.unpack(compressed, length, out))
                     .map(Text::Lent)
             }
-            Length::Special(form) => Ok(Text::Lent(Piece::Int(self.integer(form)?))),
+            Length::Special(form) => Ok(Text::Lent(Elem::Int(self.integer(form)?))),
         }
     }
 
@@ -291,13 +291,13 @@ impl<R: Read> Source<R> {
     fn in_scratch(
         &mut self,
         fill: impl FnOnce(&mut Self, &mut Vec<u8>) -> Result<()>,
-    ) -> Result<Piece<'_>> {
+    ) -> Result<Elem<'_>> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         scratch.shrink_to(STEP as usize);
         let outcome = fill(self, &mut scratch);
         self.scratch = scratch;
-        outcome.map(|()| Piece::Bytes(&self.scratch))
+        outcome.map(|()| Elem::Bytes(&self.scratch))
     }
 
     /// A string, appended to `out`; its integer instead when it is stored as one.
@@ -315,7 +315,7 @@ impl<R: Read> Source<R> {
     /// A string as its bytes, appended to `out`.
     pub fn text_into(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if let Some(int) = self.string_into(out)? {
-            Piece::Int(int).append_to(out);
+            out.extend_from_slice(itoa::Buffer::new().format(int).as_bytes());
         }
         Ok(())
     }
@@ -463,11 +463,11 @@ mod tests {
     fn every_string_form_is_read() {
         let bytes = b"\x03abc\xc0\xff\xc1\x00\x80\xc2\xff\xff\xff\x7f\xc3\x05\x28\x00a\xe0\x1e\x00";
         let mut whole = source(bytes);
-        assert_eq!(whole.string().unwrap(), Piece::Bytes(b"abc"));
-        assert_eq!(whole.string().unwrap(), Piece::Int(-1));
-        assert_eq!(whole.string().unwrap(), Piece::Int(-32_768));
-        assert_eq!(whole.string().unwrap(), Piece::Int(2_147_483_647));
-        assert_eq!(whole.string().unwrap(), Piece::Bytes(&[b'a'; 40]));
+        assert_eq!(whole.string().unwrap(), Elem::Bytes(b"abc"));
+        assert_eq!(whole.string().unwrap(), Elem::Int(-1));
+        assert_eq!(whole.string().unwrap(), Elem::Int(-32_768));
+        assert_eq!(whole.string().unwrap(), Elem::Int(2_147_483_647));
+        assert_eq!(whole.string().unwrap(), Elem::Bytes(&[b'a'; 40]));
         assert!(matches!(whole.string().unwrap_err().kind, ErrorKind::Eof));
         let mut slow = Source::with_buffer(Trickle(bytes), 64);
         let mut text = Vec::new();
@@ -497,10 +497,10 @@ mod tests {
         let mut source = source(&bytes);
         assert_eq!(
             source.string().unwrap(),
-            Piece::Bytes(&bytes[5..bytes.len() - 3])
+            Elem::Bytes(&bytes[5..bytes.len() - 3])
         );
         assert_eq!(source.offset(), bytes.len() as u64 - 3);
-        assert_eq!(source.string().unwrap(), Piece::Bytes(b"hi"));
+        assert_eq!(source.string().unwrap(), Elem::Bytes(b"hi"));
         assert_eq!(source.checksum(), crc64(0, &bytes));
     }
 

@@ -1,11 +1,11 @@
 //! The byte level of writing: a buffered, checksummed stream and the fields of the format. What a
-//! value looks like is in [`save`](super).
+//! value looks like is in [`save`](super::save).
 //!
 //! ```text
 //! "REDIS" version (4 digits)
 //! aux fields, function libraries
-//! per database: SELECTDB n, RESIZEDB keys expires, then per key
-//!     [EXPIRETIME_MS ms] [IDLE s | FREQ n] type key value
+//! per database: SELECTDB n, RESIZEDB keys expires
+//! per key: [SELECTDB n] [EXPIRETIME_MS ms] [IDLE s | FREQ n] type key value
 //! EOF, CRC-64 of everything before (zero when it was not computed)
 //! ```
 //!
@@ -17,6 +17,7 @@ use std::io::{self, Write};
 
 use crate::base::crc::crc64;
 use crate::base::num::parse_i64;
+use crate::persist::rdb::elems::Elem;
 use crate::persist::rdb::listpack;
 use crate::persist::rdb::lzf::Compressor;
 use crate::persist::rdb::types::{
@@ -110,8 +111,10 @@ pub struct Writer<W> {
     sum: u64,
     compressor: Compressor,
     packed: Vec<u8>,
+    /// The database of the entry written last.
+    db: Option<u32>,
     /// Room for the packed blocks of small collections.
-    pub listpack: listpack::Builder,
+    pub(super) listpack: listpack::Builder,
 }
 
 impl<W: Write> Writer<W> {
@@ -125,6 +128,7 @@ impl<W: Write> Writer<W> {
             sum: 0,
             compressor: Compressor::default(),
             packed: Vec::new(),
+            db: None,
             listpack: listpack::Builder::default(),
         }
     }
@@ -249,13 +253,21 @@ impl<W: Write> Writer<W> {
         self.raw(packed)
     }
 
+    /// An element, as the string it is.
+    pub fn elem(&mut self, elem: Elem<'_>) -> io::Result<()> {
+        match elem {
+            Elem::Bytes(bytes) => self.string(bytes),
+            Elem::Int(int) => self.int_string(int),
+        }
+    }
+
     /// A binary64.
     pub fn double(&mut self, value: f64) -> io::Result<()> {
         self.raw(&value.to_le_bytes())
     }
 
     /// The listpack built in [`Writer::listpack`], as a string; the builder is empty after it.
-    pub fn built_listpack(&mut self) -> io::Result<()> {
+    pub(super) fn built_listpack(&mut self) -> io::Result<()> {
         let mut builder = std::mem::take(&mut self.listpack);
         let outcome = self.string(builder.finish());
         builder.clear();
@@ -300,10 +312,19 @@ impl<W: Write> Writer<W> {
         self.string(code)
     }
 
-    /// Begins a database that holds `keys` keys, `expires` of them with an expiry.
-    pub fn database(&mut self, db: u32, keys: u64, expires: u64) -> io::Result<()> {
+    /// Entries that follow belong to `db`.
+    pub fn select_db(&mut self, db: u32) -> io::Result<()> {
+        if self.db == Some(db) {
+            return Ok(());
+        }
+        self.db = Some(db);
         self.byte(OP_SELECTDB)?;
-        self.length(u64::from(db))?;
+        self.length(u64::from(db))
+    }
+
+    /// Tells how many keys database `db` has, and how many with an expiry, before its first one.
+    pub fn size_hint(&mut self, db: u32, keys: u64, expires: u64) -> io::Result<()> {
+        self.select_db(db)?;
         self.byte(OP_RESIZEDB)?;
         self.length(keys)?;
         self.length(expires)
@@ -344,7 +365,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Flushes what was written without ending a file, for payloads that end otherwise.
-    pub fn into_inner(mut self) -> io::Result<W> {
+    pub(super) fn into_inner(mut self) -> io::Result<W> {
         self.flush_buffer()?;
         Ok(self.inner)
     }
@@ -353,7 +374,6 @@ impl<W: Write> Writer<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::rdb::piece::Piece;
     use crate::persist::rdb::source::Source;
     use proptest::prelude::*;
 
@@ -404,7 +424,7 @@ mod tests {
             ..Origin::default()
         };
         writer.header(&origin).unwrap();
-        writer.database(0, 1, 0).unwrap();
+        writer.size_hint(0, 1, 0).unwrap();
         let head = (ObjectType::String, b"key");
         writer
             .entry_head(head.0, head.1, Some(5), Usage::Frequency(9))
@@ -446,9 +466,9 @@ mod tests {
             let bytes = writer.into_inner().unwrap();
             let mut source = Source::with_buffer(&bytes[..], 100);
             for string in &strings {
-                let piece: Piece<'_> = source.string().unwrap();
+                let piece: Elem<'_> = source.string().unwrap();
                 let mut text = itoa::Buffer::new();
-                prop_assert_eq!(piece.bytes(&mut text), &string[..]);
+                prop_assert_eq!(piece.to_bytes(&mut text), &string[..]);
             }
             prop_assert_eq!(source.offset(), bytes.len() as u64);
         }

@@ -18,7 +18,7 @@
 //! Read only: nothing is written in this form any more.
 
 use crate::persist::rdb::error::BadBlock;
-use crate::persist::rdb::piece::{Piece, Pieces, signed_le, unsigned_le};
+use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
 
 const HEADER: usize = 10;
 const END: u8 = 0xff;
@@ -65,7 +65,7 @@ impl<'a> Ziplist<'a> {
         })
     }
 
-    fn finish(&self) -> Result<Option<Piece<'a>>, BadBlock> {
+    fn finish(&self) -> Result<Option<Elem<'a>>, BadBlock> {
         if self.at + 1 != self.block.len() {
             return Err(BadBlock::new("terminator before the end", self.at));
         }
@@ -88,13 +88,13 @@ fn previous_length(rest: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// The element whose encoding begins `rest`, with the length of encoding and data.
-fn decode(rest: &[u8]) -> Option<(Piece<'_>, usize)> {
+fn decode(rest: &[u8]) -> Option<(Elem<'_>, usize)> {
     let (&first, after) = rest.split_first()?;
     let string = |header: usize, length: usize| {
         let data = rest.get(header..header.checked_add(length)?)?;
-        Some((Piece::Bytes(data), header + length))
+        Some((Elem::Bytes(data), header + length))
     };
-    let int = |bytes: usize| Some((Piece::Int(signed_le(after.get(..bytes)?)), 1 + bytes));
+    let int = |bytes: usize| Some((Elem::Int(signed_le(after.get(..bytes)?)), 1 + bytes));
     match first {
         0..=0x3f => string(1, usize::from(first)),
         0x40..=0x7f => {
@@ -107,13 +107,13 @@ fn decode(rest: &[u8]) -> Option<(Piece<'_>, usize)> {
         0xe0 => int(8),
         0xf0 => int(3),
         0xfe => int(1),
-        0xf1..=0xfd => Some((Piece::Int(i64::from(first & 0x0f) - 1), 1)),
+        0xf1..=0xfd => Some((Elem::Int(i64::from(first & 0x0f) - 1), 1)),
         _ => None,
     }
 }
 
-impl<'a> Pieces<'a> for Ziplist<'a> {
-    fn next_piece(&mut self) -> Result<Option<Piece<'a>>, BadBlock> {
+impl<'a> Elems<'a> for Ziplist<'a> {
+    fn next_elem(&mut self) -> Result<Option<Elem<'a>>, BadBlock> {
         let rest = self.block.get(self.at..).unwrap_or_default();
         if rest.first() == Some(&END) {
             return self.finish();
@@ -139,12 +139,16 @@ impl<'a> Pieces<'a> for Ziplist<'a> {
         }
         Ok(Some(piece))
     }
+
+    fn at(&self) -> usize {
+        self.at
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::persist::rdb::piece::collect;
+    use crate::persist::rdb::elems::collect;
     use proptest::prelude::*;
 
     fn encode(element: &[u8]) -> Vec<u8> {

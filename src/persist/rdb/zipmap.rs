@@ -9,7 +9,7 @@
 //! Read only. Elements come as field, value, field, value.
 
 use crate::persist::rdb::error::BadBlock;
-use crate::persist::rdb::piece::{Piece, Pieces, unsigned_le};
+use crate::persist::rdb::elems::{Elem, Elems, unsigned_le};
 
 const END: u8 = 0xff;
 const BIG: u8 = 0xfe;
@@ -38,7 +38,7 @@ impl<'a> Zipmap<'a> {
         })
     }
 
-    fn finish(&self) -> Result<Option<Piece<'a>>, BadBlock> {
+    fn finish(&self) -> Result<Option<Elem<'a>>, BadBlock> {
         if self.at + 1 != self.block.len() {
             return Err(BadBlock::new("terminator before the end", self.at));
         }
@@ -70,8 +70,8 @@ impl<'a> Zipmap<'a> {
     }
 }
 
-impl<'a> Pieces<'a> for Zipmap<'a> {
-    fn next_piece(&mut self) -> Result<Option<Piece<'a>>, BadBlock> {
+impl<'a> Elems<'a> for Zipmap<'a> {
+    fn next_elem(&mut self) -> Result<Option<Elem<'a>>, BadBlock> {
         if !self.value_next && self.block.get(self.at) == Some(&END) {
             return self.finish();
         }
@@ -84,14 +84,18 @@ impl<'a> Pieces<'a> for Zipmap<'a> {
         }
         self.pairs += u64::from(self.value_next);
         self.value_next = !self.value_next;
-        Ok(Some(Piece::Bytes(data)))
+        Ok(Some(Elem::Bytes(data)))
+    }
+
+    fn at(&self) -> usize {
+        self.at
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::rdb::piece::collect;
+    use crate::persist::rdb::elems::collect;
     use proptest::prelude::*;
 
     fn unpack(block: &[u8]) -> Result<Vec<Vec<u8>>, BadBlock> {

@@ -1,41 +1,18 @@
-//! One element as a packed block or a string encoding holds it: bytes, or an integer whose
-//! decimal text is the element.
+//! The elements of a packed block, read one by one.
 
 use crate::persist::rdb::error::BadBlock;
 
-/// A borrowed element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'a> {
-    /// Its bytes.
-    Bytes(&'a [u8]),
-    /// The integer it is the decimal text of.
-    Int(i64),
-}
-
-impl<'a> Piece<'a> {
-    /// Its bytes; `text` is room for the digits of an integer.
-    pub fn bytes<'t>(self, text: &'t mut itoa::Buffer) -> &'t [u8]
-    where
-        'a: 't,
-    {
-        match self {
-            Piece::Bytes(bytes) => bytes,
-            Piece::Int(int) => text.format(int).as_bytes(),
-        }
-    }
-
-    /// Appends its bytes.
-    pub fn append_to(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.bytes(&mut itoa::Buffer::new()));
-    }
-}
+pub use crate::keyspace::value::packed::Elem;
 
 /// The elements of a packed block in order, each checked before it is handed out.
 ///
 /// The end is checked too: only after `Ok(None)` is the whole block known to be sound.
-pub trait Pieces<'a> {
+pub trait Elems<'a> {
     /// The next element, `None` at a sound end.
-    fn next_piece(&mut self) -> Result<Option<Piece<'a>>, BadBlock>;
+    fn next_elem(&mut self) -> Result<Option<Elem<'a>>, BadBlock>;
+
+    /// The byte of the block that is read next.
+    fn at(&self) -> usize;
 }
 
 /// The little-endian signed integer of `bytes` (1 to 8 of them).
@@ -57,12 +34,10 @@ pub(super) fn unsigned_le(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) fn collect<'a>(mut pieces: impl Pieces<'a>) -> Result<Vec<Vec<u8>>, BadBlock> {
+pub(super) fn collect<'a>(mut elems: impl Elems<'a>) -> Result<Vec<Vec<u8>>, BadBlock> {
     let mut all = Vec::new();
-    while let Some(piece) = pieces.next_piece()? {
-        let mut bytes = Vec::new();
-        piece.append_to(&mut bytes);
-        all.push(bytes);
+    while let Some(elem) = elems.next_elem()? {
+        all.push(elem.to_vec());
     }
     Ok(all)
 }

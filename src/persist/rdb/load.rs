@@ -1,0 +1,175 @@
+//! From the bytes of a value to the value.
+//!
+//! Packed blocks are read element by element into our own types: the encodings in memory are ours
+//! to choose by the configured thresholds, and reading each element is what checking it takes
+//! anyway. A member or field that comes twice is refused, whatever the encoding. Only the nodes of
+//! a list are taken as they are, after the same checks, because a list keeps them in that form.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::keyspace::value::list::{End, List, ListLimits};
+use crate::keyspace::value::{INLINE_MAX_BYTES, Str, Value};
+use crate::persist::rdb::elems::{Elem, Elems};
+use crate::persist::rdb::error::{BadBlock, ErrorKind, Result};
+use crate::persist::rdb::listpack::{self, Listpack};
+use crate::persist::rdb::source::{Source, Text};
+use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
+use crate::persist::rdb::ziplist::Ziplist;
+
+/// Thresholds of the encodings that collections are loaded into.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Of lists.
+    pub list: ListLimits,
+}
+
+/// Reads values, with room that is reused from one to the next.
+pub struct Loader {
+    limits: Limits,
+}
+
+/// What a packed block held, or what is wrong with it.
+type FromBlock<T> = std::result::Result<T, BadBlock>;
+
+impl Loader {
+    /// A loader for the given thresholds.
+    pub fn new(limits: Limits) -> Loader {
+        Loader {
+            limits,
+        }
+    }
+
+    /// The value of type `kind` that follows in `source`; `None` for a collection without
+    /// elements.
+    pub fn load<R: Read>(
+        &mut self,
+        kind: ObjectType,
+        source: &mut Source<R>,
+    ) -> Result<Option<Value>> {
+        let limits = self.limits;
+        match kind {
+            ObjectType::String => string(source).map(|string| Some(Value::Str(string))),
+            ObjectType::List => self.list(source),
+            ObjectType::ListZiplist => block(source, "List ziplist", |block| {
+                let mut list = List::default();
+                append_elems(&mut list, limits.list, Ziplist::new(block)?)?;
+                Ok(list)
+            })
+            .map(|list| self.settled(list)),
+            ObjectType::ListQuicklist => self.quicklist(source, |list, block| {
+                append_elems(list, limits.list, Ziplist::new(block)?)
+            }),
+            ObjectType::ListQuicklist2 => self.quicklist2(source),
+            ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
+                "Pre-release module format not supported".to_owned(),
+            ))),
+            _ => Err(source.fail(ErrorKind::Unsupported(format!(
+                "RDB object type {} ({}) is not supported by this server",
+                kind as u8,
+                kind.name()
+            )))),
+        }
+    }
+
+    fn settled(&self, mut list: List) -> Option<Value> {
+        list.settle(self.limits.list);
+        (!list.is_empty()).then(|| list.into())
+    }
+
+    fn list<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let mut list = List::default();
+        let mut text = itoa::Buffer::new();
+        for _ in 0..source.length()? {
+            let elem = source.string()?;
+            list.push(self.limits.list, End::Tail, &[elem.to_bytes(&mut text)]);
+        }
+        Ok(self.settled(list))
+    }
+
+    fn quicklist<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+        append: impl Fn(&mut List, &[u8]) -> FromBlock<()>,
+    ) -> Result<Option<Value>> {
+        let mut list = List::default();
+        for _ in 0..source.length()? {
+            block(source, "Ziplist", |block| append(&mut list, block))?;
+        }
+        Ok(self.settled(list))
+    }
+
+    fn quicklist2<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let limits = self.limits.list;
+        let mut list = List::default();
+        let mut text = itoa::Buffer::new();
+        for _ in 0..source.length()? {
+            match source.length()? {
+                NODE_PLAIN => {
+                    let elem = source.string()?;
+                    let bytes = elem.to_bytes(&mut text);
+                    if bytes.is_empty() {
+                        return Err(source.corrupt("Quicklist integrity check failed."));
+                    }
+                    list.push(limits, End::Tail, &[bytes]);
+                }
+                NODE_PACKED => {
+                    block(source, "Listpack", |block| append_node(&mut list, limits, block))?;
+                }
+                _ => return Err(source.corrupt("Quicklist integrity check failed.")),
+            }
+        }
+        Ok(self.settled(list))
+    }
+}
+
+fn string<R: Read>(source: &mut Source<R>) -> Result<Str> {
+    Ok(match source.text(INLINE_MAX_BYTES)? {
+        Text::Lent(Elem::Int(int)) => Str::Int(int),
+        Text::Lent(Elem::Bytes(bytes)) => Str::new(bytes),
+        Text::Own(bytes) => Str::Heap(Arc::new(bytes)),
+    })
+}
+
+/// Reads a packed block, which is stored as a string, with `parse`. `name` begins the sentence
+/// that tells of its failure.
+fn block<R: Read, T>(
+    source: &mut Source<R>,
+    name: &str,
+    parse: impl FnOnce(&[u8]) -> FromBlock<T>,
+) -> Result<T> {
+    let mut text = itoa::Buffer::new();
+    let outcome = parse(source.string()?.to_bytes(&mut text));
+    outcome.map_err(|bad| {
+        source.fail(ErrorKind::block(
+            &format!("{name} integrity check failed."),
+            bad,
+        ))
+    })
+}
+
+fn append_elems<'a>(
+    list: &mut List,
+    limits: ListLimits,
+    mut elems: impl Elems<'a>,
+) -> FromBlock<()> {
+    let mut text = itoa::Buffer::new();
+    while let Some(elem) = elems.next_elem()? {
+        list.push(limits, End::Tail, &[elem.to_bytes(&mut text)]);
+    }
+    Ok(())
+}
+
+/// Appends a whole listpack. Its entries are checked by the list, its frame and count here.
+fn append_node(list: &mut List, limits: ListLimits, block: &[u8]) -> FromBlock<()> {
+    let declared = Listpack::new(block)?.declared();
+    let entries = listpack::entries(block);
+    let before = list.len();
+    if list.append_entries(limits, entries).is_none() {
+        return Err(BadBlock::new("entry is malformed", 0));
+    }
+    if declared.is_some_and(|declared| list.len() - before != declared as usize) {
+        return Err(BadBlock::new("element count is wrong", 4));
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! From a value to its bytes: the oldest type that carries it, compact for small collections.
+
+use std::io::{self, Write};
+
+use crate::keyspace::value::list::{List, NodeView};
+use crate::keyspace::value::{StrRef, ValueRef};
+use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
+use crate::persist::rdb::writer::{Usage, Writer};
+
+impl<W: Write> Writer<W> {
+    /// A key with its value, in database `db`.
+    pub fn entry(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        value: ValueRef<'_>,
+        expire_ms: Option<i64>,
+        usage: Usage,
+    ) -> io::Result<()> {
+        self.select_db(db)?;
+        self.entry_head(self.object_type(value)?, key, expire_ms, usage)?;
+        self.object(value)
+    }
+
+    /// The type that `value` is written as.
+    pub fn object_type(&self, value: ValueRef<'_>) -> io::Result<ObjectType> {
+        match value {
+            ValueRef::Str(_) => Ok(ObjectType::String),
+            ValueRef::List(_) => Ok(ObjectType::ListQuicklist2),
+            _ => Err(unsupported(value)),
+        }
+    }
+
+    /// The bytes of `value`, without its type.
+    pub fn object(&mut self, value: ValueRef<'_>) -> io::Result<()> {
+        match value {
+            ValueRef::Str(string) => self.string_object(string),
+            ValueRef::List(list) => self.list_object(list),
+            _ => Err(unsupported(value)),
+        }
+    }
+
+    fn string_object(&mut self, value: StrRef<'_>) -> io::Result<()> {
+        match value {
+            StrRef::Int(int) => self.int_string(int),
+            StrRef::Inline(bytes) => self.string(bytes),
+            StrRef::Heap(bytes) => self.string(bytes),
+        }
+    }
+
+    fn list_object(&mut self, list: &List) -> io::Result<()> {
+        let mut nodes = 0;
+        list.nodes(|_| nodes += 1);
+        self.length(nodes)?;
+        let mut outcome = Ok(());
+        list.nodes(|node| {
+            if outcome.is_ok() {
+                outcome = self.list_node(node);
+            }
+        });
+        outcome
+    }
+
+    fn list_node(&mut self, node: NodeView<'_>) -> io::Result<()> {
+        match node {
+            NodeView::Packed { entries, count } => {
+                self.length(NODE_PACKED)?;
+                self.listpack.append_entries(entries, count as u64);
+                self.built_listpack()
+            }
+            NodeView::Plain(bytes) => {
+                self.length(NODE_PLAIN)?;
+                self.string(bytes)
+            }
+        }
+    }
+}
+
+fn unsupported(value: ValueRef<'_>) -> io::Error {
+    let name = value.kind().name();
+    io::Error::other(format!("values of type {name} cannot be written yet"))
+}

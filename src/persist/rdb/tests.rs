@@ -1,0 +1,81 @@
+//! Whole streams: what goes out comes back, what others wrote comes in, and nothing that is cut
+//! or damaged does more than fail.
+
+mod check;
+mod hostile;
+mod whole;
+
+use crate::persist::rdb::reader::{Checksum, Entry, Options, Reader, Sink, Summary, Verdict};
+use crate::persist::rdb::{Config, Error, Origin, Usage, Writer};
+
+use crate::keyspace::value::Value;
+
+/// An entry that was read.
+#[derive(Debug, Clone)]
+struct Loaded {
+    db: u64,
+    key: Vec<u8>,
+    value: Value,
+    expire_ms: Option<i64>,
+    usage: Usage,
+}
+
+/// Keeps everything.
+#[derive(Debug, Default)]
+struct Collect {
+    aux: Vec<(String, String)>,
+    functions: Vec<Vec<u8>>,
+    dbs: Vec<u64>,
+    sizes: Vec<(u64, u64)>,
+    entries: Vec<Loaded>,
+    empty: Vec<Vec<u8>>,
+}
+
+impl Sink for Collect {
+    fn aux(&mut self, name: &[u8], value: &[u8], _offset: u64) -> Verdict {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        self.aux.push((text(name), text(value)));
+        Ok(())
+    }
+
+    fn function(&mut self, code: &[u8], _offset: u64) -> Verdict {
+        self.functions.push(code.to_vec());
+        Ok(())
+    }
+
+    fn select_db(&mut self, db: u64, _offset: u64) -> Verdict {
+        self.dbs.push(db);
+        Ok(())
+    }
+
+    fn size_hint(&mut self, keys: u64, expires: u64) {
+        self.sizes.push((keys, expires));
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Verdict {
+        self.entries.push(Loaded {
+            db: entry.db,
+            key: entry.key.to_vec(),
+            value: entry.value,
+            expire_ms: entry.expire_ms,
+            usage: entry.usage,
+        });
+        Ok(())
+    }
+
+    fn empty_key(&mut self, _db: u64, key: &[u8]) -> Verdict {
+        self.empty.push(key.to_vec());
+        Ok(())
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<(Collect, Summary), Error> {
+    let mut sink = Collect::default();
+    let summary = Reader::new(bytes, Options::default()).load(&mut sink)?;
+    Ok((sink, summary))
+}
+
+/// A stream of version 11 without checksum whose body is `body`.
+fn stream(body: &[u8]) -> Vec<u8> {
+    [b"REDIS0011", body, b"\xff\0\0\0\0\0\0\0\0"].concat()
+}
