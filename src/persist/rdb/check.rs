@@ -80,7 +80,10 @@ struct Report<'o> {
 
 impl Report<'_> {
     fn line(&mut self, text: &[u8]) {
-        let written = self.out.write_all(text).and_then(|()| self.out.write_all(b"\n"));
+        let written = self
+            .out
+            .write_all(text)
+            .and_then(|()| self.out.write_all(b"\n"));
         if let Err(error) = written {
             self.failed.get_or_insert(error);
         }

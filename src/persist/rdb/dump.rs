@@ -47,11 +47,7 @@ pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
 
 /// The value of `payload`. `skip_checksum` believes the footer's sum, as a debugging command of
 /// Redis's test suite asks for.
-pub fn restore(
-    payload: &[u8],
-    limits: Limits,
-    skip_checksum: bool,
-) -> Result<Value, RestoreError> {
+pub fn restore(payload: &[u8], limits: Limits, skip_checksum: bool) -> Result<Value, RestoreError> {
     let body = verify(payload, skip_checksum).ok_or(RestoreError::Footer)?;
     let mut source = Source::with_buffer(body, body.len().min(64 << 10));
     source.without_checksum();

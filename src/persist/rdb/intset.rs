@@ -6,8 +6,8 @@
 //!
 //! Members must ascend strictly: that is also the proof that none comes twice.
 
-use crate::persist::rdb::error::BadBlock;
 use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
+use crate::persist::rdb::error::BadBlock;
 
 const HEADER: usize = 8;
 

@@ -17,8 +17,8 @@
 //! backward length with its forward one, and the count with the entries.
 
 use crate::base::num::parse_i64;
-use crate::persist::rdb::error::BadBlock;
 use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
+use crate::persist::rdb::error::BadBlock;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;

@@ -35,9 +35,7 @@ type FromBlock<T> = std::result::Result<T, BadBlock>;
 impl Loader {
     /// A loader for the given thresholds.
     pub fn new(limits: Limits) -> Loader {
-        Loader {
-            limits,
-        }
+        Loader { limits }
     }
 
     /// The value of type `kind` that follows in `source`; `None` for a collection without
@@ -114,7 +112,9 @@ impl Loader {
                     list.push(limits, End::Tail, &[bytes]);
                 }
                 NODE_PACKED => {
-                    block(source, "Listpack", |block| append_node(&mut list, limits, block))?;
+                    block(source, "Listpack", |block| {
+                        append_node(&mut list, limits, block)
+                    })?;
                 }
                 _ => return Err(source.corrupt("Quicklist integrity check failed.")),
             }

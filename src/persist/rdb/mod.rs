@@ -32,8 +32,8 @@ pub mod save;
 pub mod source;
 pub mod types;
 pub mod writer;
-pub mod zipmap;
 pub mod ziplist;
+pub mod zipmap;
 
 pub use error::{Error, ErrorKind};
 pub use load::Limits;

@@ -17,8 +17,8 @@
 //!
 //! Read only: nothing is written in this form any more.
 
-use crate::persist::rdb::error::BadBlock;
 use crate::persist::rdb::elems::{Elem, Elems, signed_le, unsigned_le};
+use crate::persist::rdb::error::BadBlock;
 
 const HEADER: usize = 10;
 const END: u8 = 0xff;

@@ -8,8 +8,8 @@
 //!
 //! Read only. Elements come as field, value, field, value.
 
-use crate::persist::rdb::error::BadBlock;
 use crate::persist::rdb::elems::{Elem, Elems, unsigned_le};
+use crate::persist::rdb::error::BadBlock;
 
 const END: u8 = 0xff;
 const BIG: u8 = 0xfe;

@@ -84,15 +84,28 @@ fn arguments_and_exit_codes_are_those_of_redis() {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&args, "v=8.0.6", &mut out, &mut err);
-        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+        (
+            code,
+            String::from_utf8(out).unwrap(),
+            String::from_utf8(err).unwrap(),
+        )
     };
     let usage = "Usage: redis-check-rdb <rdb-file-name>\n".to_owned();
     assert_eq!(run(&["redis-check-rdb"]), (1, String::new(), usage.clone()));
-    assert_eq!(run(&["redis-check-rdb", "a", "b"]), (1, String::new(), usage));
+    assert_eq!(
+        run(&["redis-check-rdb", "a", "b"]),
+        (1, String::new(), usage)
+    );
     let version = "redis-check-rdb v=8.0.6\n".to_owned();
-    assert_eq!(run(&["redis-check-rdb", "--version"]), (0, version, String::new()));
+    assert_eq!(
+        run(&["redis-check-rdb", "--version"]),
+        (0, version, String::new())
+    );
     let missing = "[offset 0] Checking RDB file /nonexistent/x.rdb\n".to_owned();
-    assert_eq!(run(&["x", "/nonexistent/x.rdb"]), (1, missing, String::new()));
+    assert_eq!(
+        run(&["x", "/nonexistent/x.rdb"]),
+        (1, missing, String::new())
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), stream(b"")).unwrap();
     let path = file.path().to_str().unwrap();

@@ -35,19 +35,30 @@ fn everything_about_a_file_comes_back() {
     let value = ValueRef::Str(value.as_ref());
     writer.size_hint(0, 2, 1).unwrap();
     writer.entry(0, b"plain", value, None, Usage::None).unwrap();
-    writer.entry(0, b"12", value, Some(-5), Usage::IdleSeconds(70)).unwrap();
+    writer
+        .entry(0, b"12", value, Some(-5), Usage::IdleSeconds(70))
+        .unwrap();
     writer.size_hint(15, 1, 0).unwrap();
-    writer.entry(15, b"", value, Some(i64::MAX), Usage::Frequency(200)).unwrap();
+    writer
+        .entry(15, b"", value, Some(i64::MAX), Usage::Frequency(200))
+        .unwrap();
     let (bytes, length) = writer.finish().unwrap();
 
     let (sink, summary) = read(&bytes).unwrap();
     assert_eq!(summary.length, length);
     assert_eq!(summary.version, 11);
     assert_eq!(summary.checksum, Checksum::Verified);
-    let aux: Vec<String> = sink.aux.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    assert_eq!(aux.join(" "), "redis-ver=8.0.6 redis-bits=64 ctime=1700000000 \
+    let aux: Vec<String> = sink
+        .aux
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(
+        aux.join(" "),
+        "redis-ver=8.0.6 redis-bits=64 ctime=1700000000 \
         used-mem=5368709120 repl-stream-db=3 repl-id=0123456789012345678901234567890123456789 \
-        repl-offset=1099511627776 aof-base=1");
+        repl-offset=1099511627776 aof-base=1"
+    );
     assert_eq!(sink.functions, [b"#!lua name=lib\n"]);
     assert_eq!(sink.dbs, [0, 15]);
     assert_eq!(sink.sizes, [(2, 1), (1, 0)]);
@@ -56,12 +67,19 @@ fn everything_about_a_file_comes_back() {
         .iter()
         .map(|entry| (entry.db, &entry.key[..], entry.expire_ms, entry.usage))
         .collect();
-    assert_eq!(seen, [
-        (0, &b"plain"[..], None, Usage::None),
-        (0, b"12", Some(-5), Usage::IdleSeconds(70)),
-        (15, b"", Some(i64::MAX), Usage::Frequency(200)),
-    ]);
-    assert!(sink.entries.iter().all(|entry| text(&entry.value) == b"value"));
+    assert_eq!(
+        seen,
+        [
+            (0, &b"plain"[..], None, Usage::None),
+            (0, b"12", Some(-5), Usage::IdleSeconds(70)),
+            (15, b"", Some(i64::MAX), Usage::Frequency(200)),
+        ]
+    );
+    assert!(
+        sink.entries
+            .iter()
+            .all(|entry| text(&entry.value) == b"value")
+    );
 }
 
 #[test]
@@ -96,7 +114,10 @@ fn what_only_others_need_is_passed_over() {
 #[test]
 fn what_does_not_exist_here_is_refused_by_name() {
     for (body, text) in [
-        (&b"\x07\x01k\x81\x11\x22\x33\x44\x55\x66\x77\x88\x00"[..], "module type 'ESIzRFVmd'"),
+        (
+            &b"\x07\x01k\x81\x11\x22\x33\x44\x55\x66\x77\x88\x00"[..],
+            "module type 'ESIzRFVmd'",
+        ),
         (b"\x06\x01k", "Pre-release module format not supported"),
         (b"\xf6\x01", "Pre-release function format not supported"),
         (b"\x08\x01k", "Unknown RDB encoding type 8"),
@@ -126,7 +147,9 @@ fn headers_and_trailers_are_judged() {
         skip_checksum: true,
         ..Options::default()
     };
-    let summary = Reader::new(&bytes[..], options).load(&mut Collect::default()).unwrap();
+    let summary = Reader::new(&bytes[..], options)
+        .load(&mut Collect::default())
+        .unwrap();
     assert_eq!(summary.checksum, Checksum::NotChecked);
 }
 
@@ -145,7 +168,10 @@ fn payloads_need_their_footer() {
         let mut damaged = payload.clone();
         damaged[at] ^= 1;
         let error = restore(&damaged, Limits::default(), false).unwrap_err();
-        assert_eq!(error.to_string(), "DUMP payload version or checksum are wrong");
+        assert_eq!(
+            error.to_string(),
+            "DUMP payload version or checksum are wrong"
+        );
     }
     let mut damaged = payload.clone();
     damaged[1] = 4;
