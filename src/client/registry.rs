@@ -158,6 +158,7 @@ impl Registry {
     /// Registers a connection made at `now_ms`.
     pub fn register(&self, new: NewClient, now_ms: i64) -> Arc<Client> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         let client = Arc::new(Client {
             id,
             addr: new.addr,
@@ -192,6 +193,12 @@ impl Registry {
         });
         self.clients.lock().insert(id, Arc::clone(&client));
         client
+    }
+
+    /// Counts a connection that was refused.
+    pub fn count_rejected(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets a connection that has closed.

@@ -111,7 +111,7 @@ impl Engine {
         reply: &mut Reply,
         propagation: Propagation<'_>,
     ) -> Ran {
-        let settings = self.config.settings();
+        let settings = self.config.current();
         let (planned, mask) = self.plan(requests);
         let gates = self.gates.load();
         scratch.effects.clear();

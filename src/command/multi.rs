@@ -10,6 +10,7 @@ use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
 use super::ctx::{CommandError, Ctx, Outcome};
+use super::engine::Engine;
 use super::session::{Session, Watched};
 use super::spec::CommandFlags;
 
@@ -132,6 +133,20 @@ pub fn unwatch_all(ctx: &mut Ctx<'_>) {
     }
     ctx.session.client.watching.store(0, Ordering::Relaxed);
     ctx.session.watch_flag.store(false, Ordering::Release);
+}
+
+/// Forgets the watches of a session that ends.
+pub fn end_session(engine: &Engine, session: &mut Session) {
+    let watched = std::mem::take(&mut session.watched);
+    if watched.is_empty() {
+        return;
+    }
+    let mut locked = engine.keyspace.lock(mask_of(watched.iter().map(|w| &*w.key)));
+    for w in &watched {
+        if let Some(shard) = locked.shard_for(crate::keyspace::hash::of(&w.key)) {
+            shard.unwatch(w.db, &w.key, &session.watch_flag);
+        }
+    }
 }
 
 /// The shards of these keys.

@@ -1,1 +1,12 @@
-//! Listeners and the connection loop.
+//! Listeners, workers and the connection loop. Imports `base`, `config`, `resp`, `client` and
+//! `command`.
+//!
+//! - [`listener`]: sockets, and who may connect.
+//! - [`worker`]: the threads that own connections.
+//! - [`connection`]: read, run, write, for one connection.
+//! - [`transport`]: TCP and Unix sockets as one thing.
+
+pub mod connection;
+pub mod listener;
+pub mod transport;
+pub mod worker;

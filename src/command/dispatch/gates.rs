@@ -34,7 +34,7 @@ impl Engine {
         gates: u32,
     ) -> Result<Option<(&'e Command<Action>, Action)>, Refusal> {
         let Some(command) = command else {
-            return Err(Cow::Owned(self.table.unknown_error(args)));
+            return Err(self.unknown(ctx, args));
         };
         if !command.spec.arity_ok(args.len()) {
             return Err(Cow::Owned(command.spec.arity_error().into_bytes()));
@@ -75,6 +75,23 @@ impl Engine {
             return Ok(None);
         }
         Ok(Some((command, action)))
+    }
+
+    /// The refusal of a command that does not exist. A browser that was made to talk to us sends
+    /// HTTP, whose lines must not be taken for commands: the connection closes.
+    fn unknown(&self, ctx: &mut Ctx<'_>, args: &[&[u8]]) -> Refusal {
+        let name = args.first().copied().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
+            tracing::warn!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Redis. This is likely due to an attacker attempting to use \
+                 Cross Protocol Scripting to compromise your Redis instance. Connection from {} \
+                 aborted.",
+                ctx.session.client.addr
+            );
+            ctx.session.closing = true;
+        }
+        Cow::Owned(self.table.unknown_error(args))
     }
 
     fn check(&self, ctx: &Ctx<'_>, command: &Command<Action>, gates: u32) -> Result<(), Refusal> {

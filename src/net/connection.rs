@@ -1,0 +1,537 @@
+//! One connection: read, run, write.
+//!
+//! A worker's connections share one input buffer and one reply buffer: between two awaits a
+//! connection reads what is there, runs every complete request of it, and tries to write the
+//! replies at once. Only what is left over is its own: a request that is cut off, and replies the
+//! socket would not take. An idle connection owns no buffer at all.
+//!
+//! Order of replies: whatever must wait (an fsync, a blocking command, CLIENT PAUSE) holds back
+//! everything behind it on this connection, and nothing on any other.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::base::clock;
+use crate::client::{Client, ClientKind};
+use crate::command::ctx::Suspended;
+use crate::command::dispatch::{BATCH_MAX, Ran};
+use crate::command::session::{Handover, Origin, Session};
+use crate::command::stats::bump;
+use crate::resp::parser::{ArgVec, Limits, Parser, ProtocolError};
+use crate::resp::reply::{Proto, Reply};
+
+use super::transport::Transport;
+use super::worker::Worker;
+
+/// A connection that replication takes over: it is no longer a client's.
+pub struct Taken {
+    /// The socket.
+    pub transport: Transport,
+    /// Its state as a client.
+    pub session: Session,
+    /// What it asked for.
+    pub handover: Handover,
+    /// Bytes read and not yet parsed.
+    pub unread: Vec<u8>,
+}
+
+/// One connection's own state.
+struct Connection {
+    transport: Transport,
+    session: Session,
+    client: Arc<Client>,
+    parser: Parser,
+    /// Bytes of a request that is cut off.
+    unread: Vec<u8>,
+    /// Replies that the socket would not take.
+    unsent: VecDeque<Bytes>,
+    proto: Proto,
+}
+
+/// Why the pump stopped.
+enum Stop {
+    /// Everything that was complete has run.
+    Drained,
+    /// The last request's reply comes later.
+    Suspended(Suspended),
+    /// CLIENT PAUSE holds the next request back.
+    Paused(u64),
+    /// The connection is replication's from here on.
+    Handover,
+    /// The connection closes once its replies are out.
+    Close,
+}
+
+/// Serves a connection until it closes.
+pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>) {
+    let session = Session::new(Arc::clone(&client), Origin::Client, worker.needs_no_password());
+    let limits = worker.limits(session.authenticated);
+    let mut c = Connection {
+        transport,
+        session,
+        client: Arc::clone(&client),
+        parser: Parser::new(limits),
+        unread: Vec::new(),
+        unsent: VecDeque::new(),
+        proto: Proto::Resp2,
+    };
+    let ended = c.run(&worker).await;
+    let Connection { transport, mut session, unread, .. } = c;
+    if let Ok(true) = ended
+        && let Some(handover) = session.handover.take()
+    {
+        worker.takeover.take(Taken { transport, session, handover, unread }).await;
+    } else {
+        worker.end_session(&mut session);
+    }
+    worker.engine.clients.forget(client.id);
+}
+
+impl Connection {
+    /// Runs the connection. `Ok(true)` if it is to be handed over.
+    async fn run(&mut self, worker: &Worker) -> io::Result<bool> {
+        loop {
+            if !self.wait_for_input(worker).await? {
+                return Ok(false);
+            }
+            if !self.read_some(worker)? {
+                continue;
+            }
+            loop {
+                let (stop, durable_at) = self.pump(worker);
+                let durability = worker.engine.log.durability();
+                if !durability.is_reached(durable_at) {
+                    self.park_replies(worker);
+                    durability.wait(durable_at).await;
+                }
+                self.send(worker)?;
+                match stop {
+                    Stop::Drained => break,
+                    Stop::Close => {
+                        self.flush().await?;
+                        return Ok(false);
+                    }
+                    Stop::Handover => {
+                        self.flush().await?;
+                        return Ok(true);
+                    }
+                    Stop::Paused(ms) => {
+                        self.client.blocked.store(true, Ordering::Relaxed);
+                        worker.engine.pause.wait(ms).await;
+                        self.client.blocked.store(false, Ordering::Relaxed);
+                        if self.client.is_killed() {
+                            return Ok(false);
+                        }
+                    }
+                    Stop::Suspended(later) => {
+                        if !self.finish_suspended(worker, later).await? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to read, sending what waits to be sent meanwhile. `false`
+    /// if the connection is to close.
+    async fn wait_for_input(&mut self, worker: &Worker) -> io::Result<bool> {
+        loop {
+            if self.client.is_killed() {
+                return Ok(false);
+            }
+            self.collect_outbox(worker);
+            if !self.within_output_limit(worker) {
+                return Ok(false);
+            }
+            let idle = worker.idle_limit(&self.client);
+            let want_write = !self.unsent.is_empty();
+            tokio::select! {
+                biased;
+                r = self.transport.readable(), if !want_write => {
+                    r?;
+                    return Ok(true);
+                }
+                w = self.transport.writable(), if want_write => {
+                    w?;
+                    self.send_unsent()?;
+                }
+                () = self.client.outbox.woken() => {}
+                () = tokio::time::sleep(idle.unwrap_or(Duration::ZERO)), if idle.is_some() => {
+                    if worker.is_idle(&self.client) {
+                        tracing::debug!("Closing idle client");
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what is there behind the unread bytes. `false` if there was nothing after all.
+    fn read_some(&mut self, worker: &Worker) -> io::Result<bool> {
+        let mut input = worker.input.borrow_mut();
+        match self.transport.try_read(&mut input.bytes) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                input.len = n;
+                bump(&self.client.bytes_in, n as u64);
+                worker.count_input(n);
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Runs every complete request that has been read. Replies are in the worker's buffer.
+    fn pump(&mut self, worker: &Worker) -> (Stop, u64) {
+        let mut input = worker.input.borrow_mut();
+        let fresh_len = std::mem::take(&mut input.len);
+        let fresh = input.bytes.get(..fresh_len).unwrap_or_default();
+        let mut own = std::mem::take(&mut self.unread);
+        let joined = !own.is_empty();
+        if joined {
+            own.extend_from_slice(fresh);
+        }
+        let data: &[u8] = if joined { &own } else { fresh };
+        let mut reply = worker.reply.borrow_mut();
+        reply.set_proto(self.proto);
+        let mut pos = 0;
+        let mut durable_at = 0;
+        let stop = loop {
+            match self.batch(worker, data, &mut pos, &mut reply, &mut durable_at) {
+                Some(stop) => break stop,
+                None if reply.len_bytes() > worker.flush_bytes => {
+                    // A long pipeline of big replies: let the socket have what there is.
+                    if self.unsent.is_empty() && reply.is_plain() {
+                        self.try_send_plain(&mut reply);
+                    }
+                }
+                None => {}
+            }
+        };
+        self.proto = reply.proto();
+        if joined {
+            own.drain(..pos);
+            if own.is_empty() {
+                own = Vec::new();
+            }
+        } else {
+            own.extend_from_slice(fresh.get(pos..).unwrap_or_default());
+        }
+        self.unread = own;
+        self.client.query_buffer.store(self.unread.len() as u64, Ordering::Relaxed);
+        let free = self.unread.capacity() - self.unread.len();
+        self.client.query_buffer_free.store(free as u64, Ordering::Relaxed);
+        if self.unread.len() as u64 > worker.query_buffer_limit() {
+            tracing::warn!(
+                "Closing client that reached max query buffer length: id={} addr={}",
+                self.client.id,
+                self.client.addr
+            );
+            return (Stop::Close, durable_at);
+        }
+        (stop, durable_at)
+    }
+
+    /// Parses and runs up to a batch of requests. `None` if there may be more.
+    fn batch(
+        &mut self,
+        worker: &Worker,
+        data: &[u8],
+        pos: &mut usize,
+        reply: &mut Reply,
+        durable_at: &mut u64,
+    ) -> Option<Stop> {
+        let mut args: ArgVec<'_> = ArgVec::new();
+        let mut bounds: SmallVec<[(usize, usize, usize); BATCH_MAX]> = SmallVec::new();
+        let mut at = *pos;
+        let mut quoted = Vec::new();
+        let mut failure: Option<ProtocolError> = None;
+        let mut more = true;
+        while bounds.len() < BATCH_MAX {
+            let first = args.len();
+            match self.parser.next(data.get(at..).unwrap_or_default(), &mut args) {
+                Ok(Some(n)) => {
+                    at += n;
+                    quoted = self.parser.take_quoted();
+                    if !quoted.is_empty() {
+                        break;
+                    }
+                    if args.len() == first {
+                        if bounds.is_empty() {
+                            *pos = at;
+                        }
+                        continue;
+                    }
+                    bounds.push((first, args.len(), at));
+                }
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+            }
+        }
+        let requests: SmallVec<[&[&[u8]]; BATCH_MAX]> =
+            bounds.iter().filter_map(|(from, to, _)| args.get(*from..*to)).collect();
+        let mut rest = requests.as_slice();
+        let mut ends = bounds.iter().map(|(_, _, end)| *end);
+        while !rest.is_empty() {
+            let ran = worker.run(&mut self.session, rest, reply);
+            for end in ends.by_ref().take(ran.consumed) {
+                *pos = end;
+            }
+            rest = rest.get(ran.consumed..).unwrap_or_default();
+            if let Some(stop) = self.after(worker, ran, durable_at) {
+                // What it knows of a request that is cut off lies behind requests still to run.
+                self.parser = Parser::new(self.parser.limits());
+                return Some(stop);
+            }
+        }
+        if !quoted.is_empty() {
+            let words: Vec<&[u8]> = quoted.iter().map(Vec::as_slice).collect();
+            let ran = worker.run(&mut self.session, &[&words], reply);
+            if ran.consumed > 0 {
+                *pos = at;
+            }
+            return self.after(worker, ran, durable_at);
+        }
+        if let Some(e) = failure {
+            tracing::debug!("Protocol error ({}) from client: {}", e.log_reason(), self.client.addr);
+            reply.error(e.reply_text());
+            return Some(Stop::Close);
+        }
+        if !more {
+            return Some(Stop::Drained);
+        }
+        *pos = at;
+        None
+    }
+
+    fn after(&mut self, worker: &Worker, ran: Ran, durable_at: &mut u64) -> Option<Stop> {
+        *durable_at = ran.durable_at.max(*durable_at);
+        if self.session.authenticated != self.parser.limits().authenticated {
+            self.parser.set_limits(worker.limits(self.session.authenticated));
+        }
+        if let Some(later) = ran.suspended {
+            return Some(Stop::Suspended(later));
+        }
+        if self.session.handover.is_some() {
+            return Some(Stop::Handover);
+        }
+        if self.session.closing {
+            return Some(Stop::Close);
+        }
+        ran.paused_ms.map(Stop::Paused)
+    }
+
+    /// Awaits a suspended command's reply and sends it. `false` if the client went away.
+    async fn finish_suspended(&mut self, worker: &Worker, later: Suspended) -> io::Result<bool> {
+        self.client.blocked.store(true, Ordering::Relaxed);
+        let mut later = later;
+        let write = loop {
+            tokio::select! {
+                biased;
+                write = &mut later => break Some(write),
+                r = self.transport.readable() => {
+                    r?;
+                    if !self.read_ahead(worker)? {
+                        break None;
+                    }
+                }
+                () = self.client.outbox.woken() => {
+                    if self.client.is_killed() {
+                        break None;
+                    }
+                    self.collect_outbox(worker);
+                    self.send_unsent()?;
+                }
+            }
+        };
+        self.client.blocked.store(false, Ordering::Relaxed);
+        let Some(write) = write else { return Ok(false) };
+        {
+            let mut reply = worker.reply.borrow_mut();
+            reply.set_proto(self.proto);
+            write(&mut self.session, &mut reply);
+            self.proto = reply.proto();
+        }
+        let durability = worker.engine.log.durability();
+        let offset = self.session.last_write;
+        if !durability.is_reached(offset) {
+            self.park_replies(worker);
+            durability.wait(offset).await;
+        }
+        self.send(worker)?;
+        if self.session.closing {
+            self.flush().await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads while a command waits, so that a client that goes away is noticed. `false` at the
+    /// end of the stream, or when the client has sent more than it may.
+    fn read_ahead(&mut self, worker: &Worker) -> io::Result<bool> {
+        let mut input = worker.input.borrow_mut();
+        match self.transport.try_read(&mut input.bytes) {
+            Ok(0) => Ok(false),
+            Ok(n) => {
+                self.unread.extend_from_slice(input.bytes.get(..n).unwrap_or_default());
+                Ok(self.unread.len() as u64 <= worker.query_buffer_limit())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends the replies in the worker's buffer, as far as the socket takes them; the rest waits.
+    fn send(&mut self, worker: &Worker) -> io::Result<()> {
+        let mut reply = worker.reply.borrow_mut();
+        if !reply.is_empty() {
+            if self.unsent.is_empty() && reply.is_plain() {
+                self.try_send_plain(&mut reply);
+            }
+            if !reply.is_empty() {
+                self.unsent.extend(reply.drain_chunks());
+            }
+        }
+        reply.clear();
+        drop(reply);
+        self.send_unsent()
+    }
+
+    /// One write of the plain buffer; what was not taken waits.
+    fn try_send_plain(&mut self, reply: &mut Reply) {
+        let plain = reply.plain();
+        let sent = self.transport.try_write(plain).unwrap_or(0);
+        bump(&self.client.bytes_out, sent as u64);
+        if let Some(rest) = plain.get(sent..)
+            && !rest.is_empty()
+        {
+            self.unsent.push_back(Bytes::copy_from_slice(rest));
+        }
+        reply.clear();
+    }
+
+    /// Moves the worker's replies aside, before an await.
+    fn park_replies(&mut self, worker: &Worker) {
+        let mut reply = worker.reply.borrow_mut();
+        self.unsent.extend(reply.drain_chunks());
+        reply.clear();
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn send_unsent(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let slices: SmallVec<[io::IoSlice<'_>; 16]> =
+                self.unsent.iter().take(16).map(|b| io::IoSlice::new(b)).collect();
+            let mut sent = match self.transport.try_write_vectored(&slices) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            };
+            drop(slices);
+            bump(&self.client.bytes_out, sent as u64);
+            while let Some(front) = self.unsent.front_mut() {
+                if sent < front.len() {
+                    let _ = front.split_to(sent);
+                    break;
+                }
+                sent -= front.len();
+                self.unsent.pop_front();
+            }
+        }
+        let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
+        self.client.unsent_bytes.store(waiting as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes everything that waits, for a few seconds at most: the connection is about to close.
+    async fn flush(&mut self) -> io::Result<()> {
+        let deadline = tokio::time::sleep(Duration::from_secs(5));
+        tokio::pin!(deadline);
+        loop {
+            self.send_unsent()?;
+            if self.unsent.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                w = self.transport.writable() => w?,
+                () = &mut deadline => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+
+    /// Takes messages from elsewhere behind what waits.
+    fn collect_outbox(&mut self, worker: &Worker) {
+        let messages = self.client.outbox.take();
+        if !messages.is_empty() {
+            worker.count_output(messages.iter().map(Bytes::len).sum());
+            self.unsent.extend(messages);
+            let _ = self.send_unsent();
+        }
+    }
+
+    /// Whether what waits for the client is within `client-output-buffer-limit`.
+    fn within_output_limit(&self, worker: &Worker) -> bool {
+        let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
+        let limit = worker.hard_output_limit(self.client.kind() == ClientKind::Pubsub);
+        if limit == 0 || waiting as u64 <= limit {
+            return true;
+        }
+        tracing::warn!(
+            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
+             limits.",
+            self.client.id,
+            self.client.addr
+        );
+        false
+    }
+}
+
+impl Worker {
+    /// The parser's limits for a client.
+    fn limits(&self, authenticated: bool) -> Limits {
+        let max_bulk = self.engine.config.current().network.proto_max_bulk_len;
+        let max_bulk = i64::try_from(max_bulk).unwrap_or(i64::MAX);
+        if authenticated {
+            Limits::authenticated(max_bulk)
+        } else {
+            Limits::unauthenticated(max_bulk)
+        }
+    }
+
+    fn query_buffer_limit(&self) -> u64 {
+        self.engine.config.current().network.client_query_buffer_limit
+    }
+
+    /// How long a client may still stay idle; `None` for ever.
+    fn idle_limit(&self, client: &Client) -> Option<Duration> {
+        let seconds = self.engine.config.current().network.timeout_seconds;
+        let exempt = client.kind() != ClientKind::Normal;
+        (seconds > 0 && !exempt).then(|| Duration::from_millis(u64::from(seconds) * 1000 + 500))
+    }
+
+    fn is_idle(&self, client: &Client) -> bool {
+        let seconds = i64::from(self.engine.config.current().network.timeout_seconds);
+        seconds > 0 && clock::unix_ms() - client.last_ms.load(Ordering::Relaxed) > seconds * 1000
+    }
+
+    fn hard_output_limit(&self, pubsub: bool) -> u64 {
+        let settings = self.engine.config.current();
+        let limits = &settings.network.client_output_buffer_limit;
+        if pubsub { limits.pubsub.hard_bytes } else { limits.normal.hard_bytes }
+    }
+}

@@ -1,0 +1,82 @@
+//! TCP and Unix sockets as one thing: readiness is awaited, reads and writes are tried.
+//!
+//! Trying, rather than awaiting, lets a worker read into a buffer that all its connections share.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
+
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Transport {
+    /// Waits until a read may succeed.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Transport::Tcp(s) => s.readable().await,
+            Transport::Unix(s) => s.readable().await,
+        }
+    }
+
+    /// Waits until a write may succeed.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn writable(&self) -> io::Result<()> {
+        match self {
+            Transport::Tcp(s) => s.writable().await,
+            Transport::Unix(s) => s.writable().await,
+        }
+    }
+
+    /// Reads what is there; 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there; what the socket says otherwise.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Tcp(s) => s.try_read(buf),
+            Transport::Unix(s) => s.try_read(buf),
+        }
+    }
+
+    /// Writes what fits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing fits; what the socket says otherwise.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Tcp(s) => s.try_write(buf),
+            Transport::Unix(s) => s.try_write(buf),
+        }
+    }
+
+    /// Writes what fits of several pieces.
+    ///
+    /// # Errors
+    /// As [`Transport::try_write`].
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Transport::Tcp(s) => s.try_write_vectored(bufs),
+            Transport::Unix(s) => s.try_write_vectored(bufs),
+        }
+    }
+
+    /// The file descriptor.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Transport::Tcp(s) => s.as_raw_fd(),
+            Transport::Unix(s) => s.as_raw_fd(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The threads that own connections: each a current-thread runtime with a `LocalSet`. A connection
+//! stays on its worker, and its commands run there.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::client::Client;
+use crate::command::dispatch::{Engine, Ran, Scratch};
+use crate::command::multi;
+use crate::command::session::Session;
+use crate::command::stats::bump;
+use crate::resp::reply::{Proto, Reply};
+
+use super::connection::{Taken, serve};
+use super::listener::Accepted;
+
+/// Size of the input buffer that a worker's connections share.
+const INPUT_BYTES: usize = 64 * 1024;
+/// Replies beyond this are given to the socket before the rest of a pipeline runs.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// Takes over connections that turn out to be replicas.
+pub trait Takeover: Send + Sync {
+    /// Serves the connection until it ends. Runs on the connection's worker.
+    fn take(&self, taken: Taken) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// The input buffer that a worker's connections share.
+pub struct Input {
+    /// The buffer.
+    pub bytes: Box<[u8]>,
+    /// How much of it has been read and not been looked at.
+    pub len: usize,
+}
+
+/// What a worker's connections share.
+pub struct Worker {
+    /// The server.
+    pub engine: Arc<Engine>,
+    /// Who takes over replicas.
+    pub takeover: Arc<dyn Takeover>,
+    /// The input buffer.
+    pub input: RefCell<Input>,
+    /// The reply buffer.
+    pub reply: RefCell<Reply>,
+    /// Replies beyond this many bytes are sent before a pipeline's end.
+    pub flush_bytes: usize,
+    scratch: RefCell<Scratch>,
+}
+
+impl Worker {
+    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>) -> Worker {
+        let scratch = RefCell::new(Scratch::new(&engine));
+        Worker {
+            engine,
+            takeover,
+            input: RefCell::new(Input { bytes: vec![0; INPUT_BYTES].into(), len: 0 }),
+            reply: RefCell::new(Reply::new(Proto::Resp2)),
+            flush_bytes: FLUSH_BYTES,
+            scratch,
+        }
+    }
+
+    /// Runs the first unit of these requests.
+    pub fn run(&self, session: &mut Session, requests: &[&[&[u8]]], reply: &mut Reply) -> Ran {
+        self.engine.run(&mut self.scratch.borrow_mut(), session, requests, reply)
+    }
+
+    /// Whether clients may run commands without authenticating.
+    pub fn needs_no_password(&self) -> bool {
+        self.engine.config.current().acl.requirepass.is_empty()
+    }
+
+    /// Counts bytes read.
+    pub fn count_input(&self, n: usize) {
+        bump(&self.scratch.borrow().stats.bytes_in, n as u64);
+    }
+
+    /// Counts bytes written.
+    pub fn count_output(&self, n: usize) {
+        bump(&self.scratch.borrow().stats.bytes_out, n as u64);
+    }
+
+    /// Undoes what a session registered with the server.
+    pub fn end_session(&self, session: &mut Session) {
+        multi::end_session(&self.engine, session);
+    }
+}
+
+/// The workers of a server.
+#[derive(Debug)]
+pub struct Workers {
+    queues: Vec<mpsc::UnboundedSender<(Accepted, Arc<Client>)>>,
+    threads: Vec<JoinHandle<()>>,
+    next: usize,
+}
+
+impl Workers {
+    /// Starts `count` workers.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(
+        count: usize,
+        engine: &Arc<Engine>,
+        takeover: &Arc<dyn Takeover>,
+    ) -> io::Result<Workers> {
+        let mut workers = Workers { queues: Vec::new(), threads: Vec::new(), next: 0 };
+        for i in 0..count.max(1) {
+            let (queue, incoming) = mpsc::unbounded_channel();
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (engine, takeover) = (Arc::clone(engine), Arc::clone(takeover));
+            let thread = std::thread::Builder::new()
+                .name(format!("worker_{i}"))
+                .spawn(move || {
+                    let worker = Rc::new(Worker::new(engine, takeover));
+                    LocalSet::new().block_on(&runtime, work(worker, incoming));
+                })?;
+            workers.queues.push(queue);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Gives a connection to the next worker in turn.
+    pub fn assign(&mut self, accepted: Accepted, client: Arc<Client>) {
+        let n = self.queues.len().max(1);
+        if let Some(queue) = self.queues.get(self.next % n) {
+            let _ = queue.send((accepted, client));
+        }
+        self.next = (self.next + 1) % n;
+    }
+
+    /// Number of workers.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+async fn work(
+    worker: Rc<Worker>,
+    mut incoming: mpsc::UnboundedReceiver<(Accepted, Arc<Client>)>,
+) {
+    while let Some((accepted, client)) = incoming.recv().await {
+        match accepted.into_transport() {
+            Ok(transport) => {
+                tokio::task::spawn_local(serve(Rc::clone(&worker), transport, client));
+            }
+            Err(e) => {
+                tracing::warn!("Error registering fd event for the new client: {e}");
+                worker.engine.clients.forget(client.id);
+            }
+        }
+    }
+}
