@@ -141,7 +141,9 @@ pub fn end_session(engine: &Engine, session: &mut Session) {
     if watched.is_empty() {
         return;
     }
-    let mut locked = engine.keyspace.lock(mask_of(watched.iter().map(|w| &*w.key)));
+    let mut locked = engine
+        .keyspace
+        .lock(mask_of(watched.iter().map(|w| &*w.key)));
     for w in &watched {
         if let Some(shard) = locked.shard_for(crate::keyspace::hash::of(&w.key)) {
             shard.unwatch(w.db, &w.key, &session.watch_flag);

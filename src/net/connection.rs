@@ -71,7 +71,11 @@ enum Stop {
 
 /// Serves a connection until it closes.
 pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>) {
-    let session = Session::new(Arc::clone(&client), Origin::Client, worker.needs_no_password());
+    let session = Session::new(
+        Arc::clone(&client),
+        Origin::Client,
+        worker.needs_no_password(),
+    );
     let limits = worker.limits(session.authenticated);
     let mut c = Connection {
         transport,
@@ -83,11 +87,24 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>
         proto: Proto::Resp2,
     };
     let ended = c.run(&worker).await;
-    let Connection { transport, mut session, unread, .. } = c;
+    let Connection {
+        transport,
+        mut session,
+        unread,
+        ..
+    } = c;
     if let Ok(true) = ended
         && let Some(handover) = session.handover.take()
     {
-        worker.takeover.take(Taken { transport, session, handover, unread }).await;
+        worker
+            .takeover
+            .take(Taken {
+                transport,
+                session,
+                handover,
+                unread,
+            })
+            .await;
     } else {
         worker.end_session(&mut session);
     }
@@ -227,9 +244,13 @@ impl Connection {
             own.extend_from_slice(fresh.get(pos..).unwrap_or_default());
         }
         self.unread = own;
-        self.client.query_buffer.store(self.unread.len() as u64, Ordering::Relaxed);
+        self.client
+            .query_buffer
+            .store(self.unread.len() as u64, Ordering::Relaxed);
         let free = self.unread.capacity() - self.unread.len();
-        self.client.query_buffer_free.store(free as u64, Ordering::Relaxed);
+        self.client
+            .query_buffer_free
+            .store(free as u64, Ordering::Relaxed);
         if self.unread.len() as u64 > worker.query_buffer_limit() {
             tracing::warn!(
                 "Closing client that reached max query buffer length: id={} addr={}",
@@ -258,7 +279,10 @@ impl Connection {
         let mut more = true;
         while bounds.len() < BATCH_MAX {
             let first = args.len();
-            match self.parser.next(data.get(at..).unwrap_or_default(), &mut args) {
+            match self
+                .parser
+                .next(data.get(at..).unwrap_or_default(), &mut args)
+            {
                 Ok(Some(n)) => {
                     at += n;
                     quoted = self.parser.take_quoted();
@@ -283,8 +307,10 @@ impl Connection {
                 }
             }
         }
-        let requests: SmallVec<[&[&[u8]]; BATCH_MAX]> =
-            bounds.iter().filter_map(|(from, to, _)| args.get(*from..*to)).collect();
+        let requests: SmallVec<[&[&[u8]]; BATCH_MAX]> = bounds
+            .iter()
+            .filter_map(|(from, to, _)| args.get(*from..*to))
+            .collect();
         let mut rest = requests.as_slice();
         let mut ends = bounds.iter().map(|(_, _, end)| *end);
         while !rest.is_empty() {
@@ -308,7 +334,11 @@ impl Connection {
             return self.after(worker, ran, durable_at);
         }
         if let Some(e) = failure {
-            tracing::debug!("Protocol error ({}) from client: {}", e.log_reason(), self.client.addr);
+            tracing::debug!(
+                "Protocol error ({}) from client: {}",
+                e.log_reason(),
+                self.client.addr
+            );
             reply.error(e.reply_text());
             return Some(Stop::Close);
         }
@@ -322,7 +352,8 @@ impl Connection {
     fn after(&mut self, worker: &Worker, ran: Ran, durable_at: &mut u64) -> Option<Stop> {
         *durable_at = ran.durable_at.max(*durable_at);
         if self.session.authenticated != self.parser.limits().authenticated {
-            self.parser.set_limits(worker.limits(self.session.authenticated));
+            self.parser
+                .set_limits(worker.limits(self.session.authenticated));
         }
         if let Some(later) = ran.suspended {
             return Some(Stop::Suspended(later));
@@ -388,7 +419,8 @@ impl Connection {
         match self.transport.try_read(&mut input.bytes) {
             Ok(0) => Ok(false),
             Ok(n) => {
-                self.unread.extend_from_slice(input.bytes.get(..n).unwrap_or_default());
+                self.unread
+                    .extend_from_slice(input.bytes.get(..n).unwrap_or_default());
                 Ok(self.unread.len() as u64 <= worker.query_buffer_limit())
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
@@ -435,8 +467,12 @@ impl Connection {
     /// Writes what waits, as far as the socket takes it.
     fn send_unsent(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
-            let slices: SmallVec<[io::IoSlice<'_>; 16]> =
-                self.unsent.iter().take(16).map(|b| io::IoSlice::new(b)).collect();
+            let slices: SmallVec<[io::IoSlice<'_>; 16]> = self
+                .unsent
+                .iter()
+                .take(16)
+                .map(|b| io::IoSlice::new(b))
+                .collect();
             let mut sent = match self.transport.try_write_vectored(&slices) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -454,7 +490,9 @@ impl Connection {
             }
         }
         let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
-        self.client.unsent_bytes.store(waiting as u64, Ordering::Relaxed);
+        self.client
+            .unsent_bytes
+            .store(waiting as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -514,7 +552,11 @@ impl Worker {
     }
 
     fn query_buffer_limit(&self) -> u64 {
-        self.engine.config.current().network.client_query_buffer_limit
+        self.engine
+            .config
+            .current()
+            .network
+            .client_query_buffer_limit
     }
 
     /// How long a client may still stay idle; `None` for ever.
@@ -532,6 +574,10 @@ impl Worker {
     fn hard_output_limit(&self, pubsub: bool) -> u64 {
         let settings = self.engine.config.current();
         let limits = &settings.network.client_output_buffer_limit;
-        if pubsub { limits.pubsub.hard_bytes } else { limits.normal.hard_bytes }
+        if pubsub {
+            limits.pubsub.hard_bytes
+        } else {
+            limits.normal.hard_bytes
+        }
     }
 }

@@ -109,7 +109,10 @@ impl Bound {
     /// # Errors
     /// The first address that cannot be bound and is not optional (`-` in front).
     pub fn bind(settings: &Settings) -> Result<Bound, ListenError> {
-        let mut bound = Bound { tcp: Self::bind_tcp(settings)?, unix: None };
+        let mut bound = Bound {
+            tcp: Self::bind_tcp(settings)?,
+            unix: None,
+        };
         if let Some(path) = &settings.network.unixsocket {
             bound.unix = Some((bind_unix(path, settings)?, path.clone()));
         }
@@ -131,15 +134,18 @@ impl Bound {
                 Some(rest) => (rest, true),
                 None => (configured.as_str(), false),
             };
-            let listening = resolve(name).and_then(|ip| {
-                listen_tcp(SocketAddr::new(ip, port), settings.network.tcp_backlog)
-            });
+            let listening = resolve(name)
+                .and_then(|ip| listen_tcp(SocketAddr::new(ip, port), settings.network.tcp_backlog));
             match listening {
                 Ok(l) => bound.push(l),
                 Err(error) if optional && unavailable(&error) => {}
                 Err(error) => {
                     let address = name.to_owned();
-                    return Err(ListenError::Tcp { address, port, error });
+                    return Err(ListenError::Tcp {
+                        address,
+                        port,
+                        error,
+                    });
                 }
             }
         }
@@ -173,7 +179,10 @@ fn resolve(name: &str) -> io::Result<IpAddr> {
                 return Ok(ip);
             }
             let mut found = std::net::ToSocketAddrs::to_socket_addrs(&(name, 0))?;
-            found.next().map(|a| a.ip()).ok_or_else(|| io::ErrorKind::NotFound.into())
+            found
+                .next()
+                .map(|a| a.ip())
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
         }
     }
 }
@@ -285,7 +294,10 @@ impl Listeners {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let laddr = stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
+                    let laddr = stream
+                        .local_addr()
+                        .map(|a| a.to_string())
+                        .unwrap_or_default();
                     match stream.into_std() {
                         Ok(s) => self.welcome_tcp(s, peer, laddr),
                         Err(e) => tracing::warn!("Accepting client connection: {e}"),
@@ -338,7 +350,12 @@ impl Listeners {
             accepted.refuse(DENIED);
             return;
         }
-        let new = NewClient { addr: peer.to_string(), laddr, fd, unix_socket: false };
+        let new = NewClient {
+            addr: peer.to_string(),
+            laddr,
+            fd,
+            unix_socket: false,
+        };
         self.admit(accepted, new);
     }
 
@@ -359,8 +376,10 @@ impl Listeners {
 /// Says why accepting failed, and waits where trying again at once would be in vain.
 async fn accept_failed(e: &io::Error) {
     tracing::warn!("Accepting client connection: {e}");
-    if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-    {
+    if matches!(
+        e.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    ) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

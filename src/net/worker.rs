@@ -63,7 +63,10 @@ impl Worker {
         Worker {
             engine,
             takeover,
-            input: RefCell::new(Input { bytes: vec![0; INPUT_BYTES].into(), len: 0 }),
+            input: RefCell::new(Input {
+                bytes: vec![0; INPUT_BYTES].into(),
+                len: 0,
+            }),
             reply: RefCell::new(Reply::new(Proto::Resp2)),
             flush_bytes: FLUSH_BYTES,
             scratch,
@@ -72,7 +75,8 @@ impl Worker {
 
     /// Runs the first unit of these requests.
     pub fn run(&self, session: &mut Session, requests: &[&[&[u8]]], reply: &mut Reply) -> Ran {
-        self.engine.run(&mut self.scratch.borrow_mut(), session, requests, reply)
+        self.engine
+            .run(&mut self.scratch.borrow_mut(), session, requests, reply)
     }
 
     /// Whether clients may run commands without authenticating.
@@ -114,7 +118,11 @@ impl Workers {
         engine: &Arc<Engine>,
         takeover: &Arc<dyn Takeover>,
     ) -> io::Result<Workers> {
-        let mut workers = Workers { queues: Vec::new(), threads: Vec::new(), next: 0 };
+        let mut workers = Workers {
+            queues: Vec::new(),
+            threads: Vec::new(),
+            next: 0,
+        };
         for i in 0..count.max(1) {
             let (queue, incoming) = mpsc::unbounded_channel();
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -146,10 +154,7 @@ impl Workers {
     }
 }
 
-async fn work(
-    worker: Rc<Worker>,
-    mut incoming: mpsc::UnboundedReceiver<(Accepted, Arc<Client>)>,
-) {
+async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<(Accepted, Arc<Client>)>) {
     while let Some((accepted, client)) = incoming.recv().await {
         match accepted.into_transport() {
             Ok(transport) => {
