@@ -225,11 +225,12 @@ impl Connection {
         let stop = loop {
             match self.batch(worker, data, &mut pos, &mut reply, &mut durable_at) {
                 Some(stop) => break stop,
-                None if reply.len_bytes() > worker.flush_bytes => {
-                    // A long pipeline of big replies: let the socket have what there is.
-                    if self.unsent.is_empty() && reply.is_plain() {
-                        self.try_send_plain(&mut reply);
-                    }
+                // A long pipeline of big replies: let the socket have what there is.
+                None if reply.len_bytes() > worker.flush_bytes
+                    && self.unsent.is_empty()
+                    && reply.is_plain() =>
+                {
+                    self.try_send_plain(&mut reply);
                 }
                 None => {}
             }
