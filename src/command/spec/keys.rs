@@ -222,7 +222,10 @@ impl KeyRule {
 
     fn search(&self, args: &[&[u8]], not_keys: bool) -> Result<KeyPositions, UnknownKeys> {
         if let Some(function) = self.get_keys {
-            return Ok(function.keys(args));
+            let mut found = function.keys(args);
+            // A request that is too short for the command has no such argument.
+            found.retain(|key| key.position < args.len());
+            return Ok(found);
         }
         let mut found = KeyPositions::new();
         for spec in &self.specs {
@@ -423,7 +426,8 @@ fn migrate_keys(args: &[&[u8]]) -> KeyPositions {
     let flags = KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::DELETE);
     let mut at = 6;
     while let Some(word) = args.get(at) {
-        if is_word(word, "keys") {
+        // KEYS with nothing behind it is left to MIGRATE to refuse.
+        if is_word(word, "keys") && at + 1 < args.len() {
             // With KEYS the single key must be empty; MIGRATE itself refuses anything else.
             let named = args.get(3).is_some_and(|key| !key.is_empty());
             let first = if named { args.len() } else { at + 1 };

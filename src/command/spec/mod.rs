@@ -29,6 +29,9 @@ pub use keys::{KeyPositions, KeyRef, KeyShape, UnknownKeys};
 pub use record::{SpecError, specs};
 pub use table::{Command, CommandTable, TableError};
 
+#[cfg(test)]
+mod golden;
+
 use docs::CommandDocs;
 use keys::KeyRule;
 
