@@ -6,13 +6,77 @@
 //! table, so the same request always gets the same bytes.
 
 use crate::base::glob;
+use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::spec::docs::{Argument, CommandDocs};
 use crate::command::spec::keys::{BeginSearch, FindKeys, KeySpec};
 use crate::command::spec::{
-    AclCategories, Command, CommandFlags, CommandSpec, CommandTable, KeyFlags, UnknownKeys,
+    AclCategories, Command, CommandFlags, CommandSpec, CommandTable, KeyFlags, KeyPositions,
 };
-use crate::resp::errors;
+use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
+
+use super::{Family, Locks, help};
+
+/// This family's commands.
+pub const HANDLERS: Family = &[
+    ("command", command_handler, Locks::Nothing),
+    ("command|count", count_handler, Locks::Nothing),
+    ("command|docs", docs_handler, Locks::Nothing),
+    ("command|getkeys", get_keys_handler, Locks::Nothing),
+    (
+        "command|getkeysandflags",
+        get_keys_and_flags_handler,
+        Locks::Nothing,
+    ),
+    ("command|help", help_handler, Locks::Nothing),
+    ("command|info", info_handler, Locks::Nothing),
+    ("command|list", list_handler, Locks::Nothing),
+];
+
+/// What follows the subcommand's name.
+fn rest<'a, 'b>(args: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
+    args.get(2..).unwrap_or_default()
+}
+
+fn command_handler(ctx: &mut Ctx<'_>, _args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    all(&ctx.engine.table, reply);
+    Ok(Effect::None)
+}
+
+fn count_handler(ctx: &mut Ctx<'_>, _args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    count(&ctx.engine.table, reply);
+    Ok(Effect::None)
+}
+
+fn info_handler(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    info(&ctx.engine.table, rest(args), reply);
+    Ok(Effect::None)
+}
+
+fn docs_handler(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    docs(&ctx.engine.table, rest(args), reply);
+    Ok(Effect::None)
+}
+
+fn list_handler(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    list(&ctx.engine.table, rest(args), reply)?;
+    Ok(Effect::None)
+}
+
+fn get_keys_handler(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    get_keys(&ctx.engine.table, rest(args), false, reply)?;
+    Ok(Effect::None)
+}
+
+fn get_keys_and_flags_handler(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    get_keys(&ctx.engine.table, rest(args), true, reply)?;
+    Ok(Effect::None)
+}
+
+fn help_handler(_ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    help(args, HELP, reply);
+    Ok(Effect::None)
+}
 
 /// COMMAND: every top-level command with its subcommands.
 pub fn all<H>(table: &CommandTable<H>, reply: &mut Reply) {
@@ -59,7 +123,11 @@ pub fn docs<H>(table: &CommandTable<H>, names: &[&[u8]], reply: &mut Reply) {
 
 /// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]: full names, those of
 /// subcommands included.
-pub fn list<H>(table: &CommandTable<H>, options: &[&[u8]], reply: &mut Reply) {
+pub fn list<H>(
+    table: &CommandTable<H>,
+    options: &[&[u8]],
+    reply: &mut Reply,
+) -> Result<(), CommandError> {
     let filter = match *options {
         [] => Filter::Everything,
         [word, kind, value] if word.eq_ignore_ascii_case(b"filterby") => {
@@ -70,10 +138,10 @@ pub fn list<H>(table: &CommandTable<H>, options: &[&[u8]], reply: &mut Reply) {
                     AclCategories::from_name(value).map_or(Filter::Nothing, Filter::Category)
                 }
                 b"pattern" => Filter::Pattern(value),
-                _ => return reply.error(errors::SYNTAX),
+                _ => return Err(CommandError::SYNTAX),
             }
         }
-        _ => return reply.error(errors::SYNTAX),
+        _ => return Err(CommandError::SYNTAX),
     };
     let names: Vec<&str> = table
         .top_level()
@@ -85,6 +153,7 @@ pub fn list<H>(table: &CommandTable<H>, options: &[&[u8]], reply: &mut Reply) {
     for name in names {
         text(reply, name);
     }
+    Ok(())
 }
 
 enum Filter<'a> {
@@ -106,21 +175,27 @@ impl Filter<'_> {
 }
 
 /// COMMAND GETKEYS and, with `flags`, COMMAND GETKEYSANDFLAGS of the command line `line`.
-pub fn get_keys<H>(table: &CommandTable<H>, line: &[&[u8]], flags: bool, reply: &mut Reply) {
+pub fn get_keys<H>(
+    table: &CommandTable<H>,
+    line: &[&[u8]],
+    flags: bool,
+    reply: &mut Reply,
+) -> Result<(), CommandError> {
+    let refuse = |text: &'static str| Err(CommandError::new(text));
     let Some(command) = table.lookup(line) else {
-        return reply.error("ERR Invalid command specified");
+        return refuse("ERR Invalid command specified");
     };
     let spec = command.spec;
     if !spec.keys.has_keys() {
-        return reply.error("ERR The command has no key arguments");
+        return refuse("ERR The command has no key arguments");
     }
     if !spec.arity_ok(line.len()) {
-        return reply.error("ERR Invalid number of arguments specified for command");
+        return refuse("ERR Invalid number of arguments specified for command");
     }
     let keys = match spec.keys.keys(line) {
         Ok(keys) if !keys.is_empty() => keys,
-        _ if spec.flags.contains(CommandFlags::NO_MANDATORY_KEYS) => return reply.array(0),
-        _ => return reply.error(format!("ERR {UnknownKeys}")),
+        _ if spec.flags.contains(CommandFlags::NO_MANDATORY_KEYS) => KeyPositions::new(),
+        _ => return refuse("ERR Invalid arguments specified for command"),
     };
     reply.array(keys.len());
     for key in keys {
@@ -133,10 +208,10 @@ pub fn get_keys<H>(table: &CommandTable<H>, line: &[&[u8]], flags: bool, reply: 
             reply.bulk(name);
         }
     }
+    Ok(())
 }
 
-/// COMMAND HELP's lines, without the heading and the last two that every HELP has.
-pub const HELP: &[&str] = &[
+const HELP: &[&str] = &[
     "(no subcommand)",
     "    Describe all commands.",
     "COUNT",
@@ -389,5 +464,132 @@ fn write_argument(argument: &Argument, reply: &mut Reply) {
     if has_parts {
         text(reply, "arguments");
         write_arguments(&argument.parts, reply);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::reply::Proto;
+
+    fn table() -> CommandTable<()> {
+        let names = [
+            "get",
+            "eval",
+            "command",
+            "command|docs",
+            "xinfo|help",
+            "publish",
+        ];
+        let renames = [("publish", "")];
+        CommandTable::build(&names.map(|name| (name, ())), &renames).unwrap()
+    }
+
+    fn shown(proto: Proto, write: impl Fn(&CommandTable<()>, &mut Reply)) -> String {
+        let mut reply = Reply::new(proto);
+        write(&table(), &mut reply);
+        String::from_utf8(reply.plain().to_vec())
+            .unwrap()
+            .replace("\r\n", " ")
+    }
+
+    #[test]
+    fn info_has_the_shapes_of_either_protocol() {
+        let names: [&[u8]; 2] = [b"GET", b"nope"];
+        let resp2 = shown(Proto::Resp2, |table, reply| info(table, &names, reply));
+        assert_eq!(
+            resp2,
+            "*2 *10 $3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@read +@string +@fast *0 \
+             *1 *6 $5 flags *2 +RO +access $12 begin_search *4 $4 type $5 index $4 spec *2 \
+             $5 index :1 $9 find_keys *4 $4 type $5 range $4 spec *6 $7 lastkey :0 \
+             $7 keystep :1 $5 limit :0 *0 $-1 "
+        );
+        let resp3 = shown(Proto::Resp3, |table, reply| info(table, &names, reply));
+        assert!(resp3.contains(":2 ~2 +readonly"), "{resp3}");
+        assert!(resp3.contains("~1 %3 $5 flags ~2 +RO"), "{resp3}");
+        assert!(resp3.ends_with(":0 ~0 _ "), "{resp3}");
+    }
+
+    #[test]
+    fn subcommands_are_nested_and_a_removed_command_is_not_told() {
+        let text = shown(Proto::Resp2, |table, reply| {
+            count(table, reply);
+            all(table, reply);
+        });
+        assert!(text.starts_with(":4 *4 *10 "), "{text}");
+        assert!(text.contains(" *0 *1 *10 $12 command|docs :-2 "), "{text}");
+        assert!(!text.contains("publish"));
+    }
+
+    #[test]
+    fn docs_leave_out_what_does_not_exist() {
+        let names: [&[u8]; 2] = [b"nope", b"xinfo|help"];
+        let text = shown(Proto::Resp3, |table, reply| docs(table, &names, reply));
+        assert!(
+            text.starts_with("%1 $10 xinfo|help %4 $7 summary "),
+            "{text}"
+        );
+        let get: [&[u8]; 1] = [b"get"];
+        let text = shown(Proto::Resp3, |table, reply| docs(table, &get, reply));
+        let argument = "*1 %4 $4 name $3 key $4 type $3 key $12 display_text $3 key \
+                        $14 key_spec_index :0 ";
+        assert!(text.ends_with(argument), "{text}");
+    }
+
+    #[test]
+    fn list_takes_one_filter() {
+        let listed = |options: &[&[u8]]| {
+            shown(Proto::Resp2, |table, reply| {
+                list(table, options, reply).unwrap()
+            })
+        };
+        assert_eq!(listed(&[b"FilterBy", b"AclCat", b"READ"]), "*1 $3 get ");
+        assert_eq!(
+            listed(&[b"filterby", b"pattern", b"*|d*"]),
+            "*1 $12 command|docs "
+        );
+        assert_eq!(listed(&[b"filterby", b"module", b"x"]), "*0 ");
+        assert_eq!(listed(&[b"filterby", b"aclcat", b"x"]), "*0 ");
+        assert!(listed(&[]).starts_with("*6 $3 get "));
+        let mut reply = Reply::new(Proto::Resp2);
+        let options: [&[&[u8]]; 3] = [
+            &[b"filterby"],
+            &[b"filterby", b"x", b"y"],
+            &[b"x", b"pattern", b"y"],
+        ];
+        for options in options {
+            assert_eq!(
+                list(&table(), options, &mut reply),
+                Err(CommandError::SYNTAX)
+            );
+        }
+        assert!(reply.is_empty());
+    }
+
+    #[test]
+    fn get_keys_tells_keys_or_why_not() {
+        let keys = |line: &str, flags| {
+            let line: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let mut reply = Reply::new(Proto::Resp3);
+            match get_keys(&table(), &line, flags, &mut reply) {
+                Ok(()) => String::from_utf8(reply.plain().to_vec())
+                    .unwrap()
+                    .replace("\r\n", " "),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(keys("get k", false), "*1 $1 k ");
+        assert_eq!(keys("get k", true), "*1 *2 $1 k ~2 +RO +access ");
+        assert_eq!(keys("eval s 0", false), "*0 ");
+        assert_eq!(keys("eval s 2 k", false), "*0 ");
+        assert_eq!(keys("nope k", false), "ERR Invalid command specified");
+        assert_eq!(
+            keys("command", false),
+            "ERR The command has no key arguments"
+        );
+        assert_eq!(
+            keys("get k l", false),
+            "ERR Invalid number of arguments specified for command"
+        );
     }
 }

@@ -3,6 +3,10 @@
 //! To add a command: its record in `commands.toml`, its handler in its family's file, and a line
 //! in that family's `HANDLERS`.
 
+pub mod command;
+
+use crate::resp::reply::Reply;
+
 use super::ctx::Handler;
 use super::multi;
 
@@ -42,9 +46,27 @@ const TRANSACTIONS: Family = &[
 
 /// Every command that exists.
 pub fn handlers() -> Vec<(&'static str, Action)> {
-    [TRANSACTIONS]
+    [TRANSACTIONS, command::HANDLERS]
         .into_iter()
         .flatten()
         .map(|&(name, run, locks)| (name, Action { run, locks }))
         .collect()
+}
+
+/// The reply of a container's HELP: `lines`, between the heading and the entry of HELP itself.
+pub fn help(args: &[&[u8]], lines: &[&str], reply: &mut Reply) {
+    // The name the client used, whatever rename-command made of it.
+    let name = args
+        .first()
+        .copied()
+        .unwrap_or_default()
+        .to_ascii_uppercase();
+    let name = String::from_utf8_lossy(&name);
+    reply.array(lines.len() + 3);
+    reply.simple(&format!(
+        "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    ));
+    lines.iter().for_each(|line| reply.simple(line));
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
 }
