@@ -244,7 +244,8 @@ mod tests {
 
         #[test]
         fn unquoted_lines_split_alike(line in "[a-c \t\r\n\x0b\x0c\\\\]{0,30}") {
-            let slices: Vec<Vec<u8>> = split_unquoted(line.as_bytes()).map(<[u8]>::to_vec).collect();
+            let slices = split_unquoted(line.as_bytes());
+            let slices: Vec<Vec<u8>> = slices.map(<[u8]>::to_vec).collect();
             prop_assert_eq!(split_args(line.as_bytes()), Some(slices));
         }
     }

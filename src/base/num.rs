@@ -4,7 +4,7 @@
 //! text may be kept as an integer. Doubles are read as `strtod` reads a whole text, and printed
 //! in the shortest form that reads back as the same double, in the layout of fpconv, which Redis
 //! uses since 7.2: integers plain, a point within reach of the digits, else `1.5e+20`. (fpconv's
-//! digit generator, Grisu2, misses the shortest form about once in a thousand; we never do.)
+//! digit generator, Grisu2, adds a digit too many about once in a thousand; we never do.)
 
 use super::literal::{self, Format, Literal, Magnitude};
 use std::fmt;

@@ -8,8 +8,9 @@
 //! advanced. An anchor serves for [`WINDOW_US`]; then the next one is taken and the counter's rate
 //! is computed anew from the two, so neither an error of the rate nor a moved virtual machine
 //! outlives a window. A thread that was told too late a time is not told an earlier one: its next
-//! anchor stays ahead and runs slower until the kernel's clock has caught up. Without a rate (the first [`MIN_SPAN_NS`] of a thread), and wherever the
-//! counter is not to be trusted, the kernel's clock answers.
+//! anchor stays ahead and runs slower until the kernel's clock has caught up. Without a rate (the
+//! first [`MIN_SPAN_NS`] of a thread), and wherever the counter is not to be trusted, the kernel's
+//! clock answers.
 //!
 //! Guarantees: a thread never sees time go back. Two threads agree to about a microsecond.
 

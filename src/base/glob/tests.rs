@@ -98,7 +98,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn agrees_with_the_definition(pattern in r"([ab*?]|\[\^?[ab]{0,2}\]){0,8}", text in "[ab]{1,10}") {
+    fn agrees_with_the_definition(
+        pattern in r"([ab*?]|\[\^?[ab]{0,2}\]){0,8}",
+        text in "[ab]{1,10}",
+    ) {
         let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
         prop_assert_eq!(matches(pattern, text, false), oracle(pattern, text));
     }
