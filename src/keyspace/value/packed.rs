@@ -57,6 +57,21 @@ impl Packed {
         }
     }
 
+    /// The block, for a set of integers, which lives in a `Slim` in a packed block's place.
+    pub(in crate::keyspace::value) fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The block, for writing.
+    pub(in crate::keyspace::value) fn block_mut(&mut self) -> &mut Block {
+        &mut self.block
+    }
+
+    /// A block as it stands in a `Slim`; what is in it is the caller's affair.
+    pub(in crate::keyspace::value) fn from_block(block: Block) -> Packed {
+        Packed { block }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match *self.block.bytes() {
