@@ -8,6 +8,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::keyspace::value::list::{End, List, ListLimits};
 use crate::keyspace::value::{INLINE_MAX_BYTES, Str, Value};
 use crate::persist::rdb::elems::{Elem, Elems};
@@ -16,10 +17,13 @@ use crate::persist::rdb::listpack::{self, Listpack};
 use crate::persist::rdb::source::{Source, Text};
 use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
 use crate::persist::rdb::ziplist::Ziplist;
+use crate::persist::rdb::zipmap::Zipmap;
 
 /// Thresholds of the encodings that collections are loaded into.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
+    /// Of hashes.
+    pub hash: HashLimits,
     /// Of lists.
     pub list: ListLimits,
 }
@@ -27,6 +31,8 @@ pub struct Limits {
 /// Reads values, with room that is reused from one to the next.
 pub struct Loader {
     limits: Limits,
+    /// The field whose value is being read.
+    field: Vec<u8>,
 }
 
 /// What a packed block held, or what is wrong with it.
@@ -35,7 +41,10 @@ type FromBlock<T> = std::result::Result<T, BadBlock>;
 impl Loader {
     /// A loader for the given thresholds.
     pub fn new(limits: Limits) -> Loader {
-        Loader { limits }
+        Loader {
+            limits,
+            field: Vec::new(),
+        }
     }
 
     /// The value of type `kind` that follows in `source`; `None` for a collection without
@@ -59,6 +68,19 @@ impl Loader {
                 append_elems(list, limits.list, Ziplist::new(block)?)
             }),
             ObjectType::ListQuicklist2 => self.quicklist2(source),
+            ObjectType::Hash => self.hash(source),
+            ObjectType::HashZipmap => block(source, "Zipmap", |block| {
+                hash(Zipmap::new(block)?, limits.hash)
+            })
+            .map(non_empty_hash),
+            ObjectType::HashZiplist => block(source, "Hash ziplist", |block| {
+                hash(Ziplist::new(block)?, limits.hash)
+            })
+            .map(non_empty_hash),
+            ObjectType::HashListpack => block(source, "Hash listpack", |block| {
+                hash(Listpack::new(block)?, limits.hash)
+            })
+            .map(non_empty_hash),
             ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
                 "Pre-release module format not supported".to_owned(),
             ))),
@@ -121,6 +143,20 @@ impl Loader {
         }
         Ok(self.settled(list))
     }
+
+    fn hash<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let mut hash = Hash::default();
+        for _ in 0..source.length()? {
+            self.field.clear();
+            let int = source.string_into(&mut self.field)?;
+            let field = int.map_or(Elem::Bytes(&self.field), Elem::Int);
+            let value = source.string()?;
+            if !hash.set(field, value, &self.limits.hash) {
+                return Err(source.corrupt("Duplicate hash fields detected"));
+            }
+        }
+        Ok(non_empty_hash(hash))
+    }
 }
 
 fn string<R: Read>(source: &mut Source<R>) -> Result<Str> {
@@ -172,4 +208,21 @@ fn append_node(list: &mut List, limits: ListLimits, block: &[u8]) -> FromBlock<(
         return Err(BadBlock::new("element count is wrong", 4));
     }
     Ok(())
+}
+
+fn hash<'a>(mut elems: impl Elems<'a>, limits: HashLimits) -> FromBlock<Hash> {
+    let mut hash = Hash::default();
+    while let Some(field) = elems.next_elem()? {
+        let Some(value) = elems.next_elem()? else {
+            return Err(BadBlock::new("field without value", elems.at()));
+        };
+        if !hash.set(field, value, &limits) {
+            return Err(BadBlock::new("field comes twice", elems.at()));
+        }
+    }
+    Ok(hash)
+}
+
+fn non_empty_hash(hash: Hash) -> Option<Value> {
+    (!hash.is_empty()).then(|| hash.into())
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::keyspace::value::hash::Hash;
 use crate::keyspace::value::list::{List, NodeView};
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
@@ -27,6 +28,8 @@ impl<W: Write> Writer<W> {
         match value {
             ValueRef::Str(_) => Ok(ObjectType::String),
             ValueRef::List(_) => Ok(ObjectType::ListQuicklist2),
+            ValueRef::Hash(hash) if hash.as_packed().is_some() => Ok(ObjectType::HashListpack),
+            ValueRef::Hash(_) => Ok(ObjectType::Hash),
             _ => Err(unsupported(value)),
         }
     }
@@ -36,6 +39,7 @@ impl<W: Write> Writer<W> {
         match value {
             ValueRef::Str(string) => self.string_object(string),
             ValueRef::List(list) => self.list_object(list),
+            ValueRef::Hash(hash) => self.hash_object(hash),
             _ => Err(unsupported(value)),
         }
     }
@@ -73,6 +77,21 @@ impl<W: Write> Writer<W> {
                 self.string(bytes)
             }
         }
+    }
+
+    fn hash_object(&mut self, hash: &Hash) -> io::Result<()> {
+        if let Some(packed) = hash.as_packed() {
+            for elem in packed.iter() {
+                self.listpack.push_elem(elem);
+            }
+            return self.built_listpack();
+        }
+        self.length(hash.len() as u64)?;
+        for record in hash.iter() {
+            self.elem(record.key)?;
+            self.elem(record.value)?;
+        }
+        Ok(())
     }
 }
 

@@ -3,12 +3,16 @@
 
 mod check;
 mod hostile;
+mod values;
 mod whole;
 
 use crate::persist::rdb::reader::{Checksum, Entry, Options, Reader, Sink, Summary, Verdict};
 use crate::persist::rdb::{Config, Error, Origin, Usage, Writer};
 
 use crate::keyspace::value::Value;
+use crate::keyspace::value::list::End;
+use crate::keyspace::value::pages::Record;
+use sha1::{Digest, Sha1};
 
 /// An entry that was read.
 #[derive(Debug, Clone)]
@@ -78,4 +82,58 @@ fn read(bytes: &[u8]) -> Result<(Collect, Summary), Error> {
 /// A stream of version 11 without checksum whose body is `body`.
 fn stream(body: &[u8]) -> Vec<u8> {
     [b"REDIS0011", body, b"\xff\0\0\0\0\0\0\0\0"].concat()
+}
+
+/// The name of a string in a listing: its hexadecimal digits, or length and SHA-1 of a long one.
+fn token(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0 => "-".to_owned(),
+        1..=32 => hex(bytes),
+        length => format!("sha1:{length}:{}", hex(&Sha1::digest(bytes))),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The elements of a value in the order of the listings.
+fn tokens(value: &Value) -> Vec<String> {
+    let mut tokens = Vec::new();
+    match value {
+        Value::Str(string) => tokens.push(token(&string.as_ref().to_vec())),
+        Value::List(list) => {
+            list.visit(0..list.len(), End::Head, |elem| tokens.push(token(&elem.to_vec())));
+        }
+        Value::Hash(hash) => {
+            let pair = |record: Record<'_>| {
+                format!("{}={}", token(&record.key.to_vec()), token(&record.value.to_vec()))
+            };
+            tokens.extend(hash.iter().map(pair));
+            tokens.sort();
+        }
+        other => panic!("no listing of {other:?}"),
+    }
+    tokens
+}
+
+/// A line for each entry: database, key, type, expiry, elements.
+fn listing(entries: &[Loaded]) -> String {
+    let mut lines: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let tokens = tokens(&entry.value);
+            let mut elements = tokens.join(" ");
+            if tokens.len() > 40 {
+                let sum = hex(&Sha1::digest(elements.as_bytes()));
+                elements = format!("sha1:{}:{sum}", tokens.len());
+            }
+            let expire = entry.expire_ms.map_or("-".to_owned(), |ms| ms.to_string());
+            let kind = entry.value.kind().name();
+            let line = format!("{} {} {kind} {expire} {elements}", entry.db, token(&entry.key));
+            (entry.db, entry.key.clone(), line)
+        })
+        .collect();
+    lines.sort();
+    lines.into_iter().map(|(_, _, line)| line + "\n").collect()
 }

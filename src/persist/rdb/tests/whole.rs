@@ -83,6 +83,20 @@ fn everything_about_a_file_comes_back() {
 }
 
 #[test]
+fn listings_are_those_of_the_fixtures() {
+    let mut writer = Writer::new(Vec::new(), Config::default());
+    let long = Str::new(b"0123456789012345678901234567890123456789");
+    writer.entry(9, b"h", ValueRef::Str(long.as_ref()), None, Usage::None).unwrap();
+    let short = Str::new(b"-1");
+    writer.entry(0, b"ttl", ValueRef::Str(short.as_ref()), Some(7), Usage::None).unwrap();
+    let (bytes, _) = writer.finish().unwrap();
+    let (sink, _) = read(&[b"REDIS0011", &bytes[..bytes.len() - 8], &[0; 8]].concat()).unwrap();
+    let expected = "0 74746c string 7 2d31\n\
+                    9 68 string - sha1:40:394f28745cc4992d8d43dd5f788c3366535226e3\n";
+    assert_eq!(listing(&sink.entries), expected);
+}
+
+#[test]
 fn a_stream_is_followed_by_what_follows_it() {
     let bytes = [stream(b""), b"*1\r\n$4\r\nPING\r\n".to_vec()].concat();
     let mut reader = Reader::new(&bytes[..], Options::default());

@@ -1,0 +1,201 @@
+//! Values of every type and encoding, to bytes and back.
+
+use super::*;
+use crate::keyspace::value::hash::{Hash, HashLimits};
+use crate::keyspace::value::list::{List, ListLimits};
+use crate::persist::rdb::dump::{dump, restore};
+use crate::persist::rdb::error::ErrorKind;
+use crate::persist::rdb::load::Limits;
+use crate::persist::rdb::types::ObjectType;
+use crate::persist::rdb::{listpack, ziplist};
+use proptest::prelude::*;
+
+/// `payload` of a type and a value, with a footer that is not looked at.
+fn restored(kind: ObjectType, body: &[u8]) -> Result<Value, ErrorKind> {
+    let payload = [&[kind as u8], body, &[11, 0], &[0; 8]].concat();
+    match restore(&payload, Limits::default(), true) {
+        Ok(value) => Ok(value),
+        Err(crate::persist::rdb::dump::RestoreError::Data(error)) => Err(error.kind),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// A string in its plain form.
+fn plain(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x80];
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn listpack_of(elements: &[&[u8]]) -> Vec<u8> {
+    let mut builder = listpack::Builder::default();
+    elements.iter().for_each(|element| builder.push(element));
+    builder.finish().to_vec()
+}
+
+fn strings_of(elements: &[&[u8]]) -> Vec<u8> {
+    elements.iter().flat_map(|element| plain(element)).collect()
+}
+
+fn names(value: &Value) -> String {
+    tokens(value).join(" ")
+}
+
+fn refusal(kind: ObjectType, body: &[u8]) -> String {
+    restored(kind, body).unwrap_err().to_string()
+}
+
+#[test]
+fn lists_are_read_in_every_encoding() {
+    let elements: [&[u8]; 4] = [b"a", b"-5", b"70000", b""];
+    let expected = "61 2d35 3730303030 -";
+    let (first, last) = elements.split_at(1);
+    let mut quicklist = vec![2];
+    quicklist.extend(plain(&ziplist::tests::build(first)));
+    quicklist.extend(plain(&ziplist::tests::build(last)));
+    let mut quicklist2 = vec![4, 1];
+    quicklist2.extend(plain(first[0]));
+    quicklist2.push(2);
+    quicklist2.extend(plain(&listpack_of(&[])));
+    quicklist2.push(2);
+    quicklist2.extend(plain(&listpack_of(&last[..2])));
+    quicklist2.push(2);
+    quicklist2.extend(plain(&listpack_of(&last[2..])));
+    for (kind, body) in [
+        (ObjectType::List, [vec![4], strings_of(&elements)].concat()),
+        (ObjectType::ListZiplist, plain(&ziplist::tests::build(&elements))),
+        (ObjectType::ListQuicklist, quicklist),
+        (ObjectType::ListQuicklist2, quicklist2),
+    ] {
+        let value = restored(kind, &body).unwrap();
+        assert_eq!(names(&value), expected, "{}", kind.name());
+        // Nodes stay as they were cut.
+        let nodes = kind == ObjectType::ListQuicklist2;
+        let encoding = if nodes { "quicklist" } else { "listpack" };
+        assert_eq!(value.as_ref().encoding(), encoding, "{}", kind.name());
+    }
+}
+
+#[test]
+fn damaged_lists_are_refused_with_the_check_that_found_it() {
+    let bad_ziplist = plain(b"\x0c\0\0\0\x0a\0\0\0\x00\0\0\xff");
+    let bad_listpack = plain(b"\x08\0\0\0\x01\0\x85\xff");
+    for (kind, body, text) in [
+        (ObjectType::ListZiplist, &bad_ziplist, "List ziplist integrity check failed."),
+        (ObjectType::ListQuicklist, &[vec![1], bad_ziplist.clone()].concat(), "Ziplist integrity"),
+        (ObjectType::ListQuicklist2, &[vec![1, 2], bad_listpack].concat(), "Listpack integrity"),
+        (ObjectType::ListQuicklist2, &[vec![1, 1], plain(b"")].concat(), "Quicklist integrity"),
+        (ObjectType::ListQuicklist2, &vec![1, 3], "Quicklist integrity check failed."),
+        (ObjectType::List, &vec![0], "Collection without elements"),
+        (ObjectType::ListQuicklist2, &[vec![1, 2], plain(&listpack_of(&[]))].concat(), "without"),
+    ] {
+        let refusal = refusal(kind, body);
+        assert!(refusal.contains(text), "{refusal}");
+    }
+    let mut counted = listpack_of(&[b"a", b"b"]);
+    counted[4] = 3;
+    let refusal = refusal(ObjectType::ListQuicklist2, &[vec![1, 2], plain(&counted)].concat());
+    assert!(refusal.contains("element count is wrong"), "{refusal}");
+}
+
+#[test]
+fn hashes_are_read_in_every_encoding() {
+    let elements: [&[u8]; 6] = [b"a", b"1", b"b", b"two", b"-7", b""];
+    let expected = "2d37=- 61=31 62=74776f";
+    let zipmap = b"\x03\x01a\x01\x00\x31\x01b\x03\x02two..\x02-7\x00\x00\xff";
+    for (kind, body) in [
+        (ObjectType::Hash, [vec![3], strings_of(&elements)].concat()),
+        (ObjectType::HashZipmap, plain(zipmap)),
+        (ObjectType::HashZiplist, plain(&ziplist::tests::build(&elements))),
+        (ObjectType::HashListpack, plain(&listpack_of(&elements))),
+    ] {
+        let value = restored(kind, &body).unwrap();
+        assert_eq!(names(&value), expected, "{}", kind.name());
+        assert_eq!(value.as_ref().encoding(), "listpack", "{}", kind.name());
+    }
+}
+
+#[test]
+fn hashes_with_a_field_twice_or_without_value_are_refused() {
+    let twice: [&[u8]; 6] = [b"7", b"1", b"b", b"2", b"7", b"3"];
+    let odd = &twice[..3];
+    for (kind, body, text) in [
+        (ObjectType::Hash, [vec![3], strings_of(&twice)].concat(), "Duplicate hash fields"),
+        (ObjectType::HashZipmap, plain(b"\x02\x01a\x01\x00b\x01a\x01\x00c\xff"), "Zipmap integrity"),
+        (ObjectType::HashZiplist, plain(&ziplist::tests::build(&twice)), "Hash ziplist integrity"),
+        (ObjectType::HashListpack, plain(&listpack_of(&twice)), "Hash listpack integrity"),
+        (ObjectType::HashListpack, plain(&listpack_of(odd)), "field without value"),
+        (ObjectType::HashListpack, plain(&listpack_of(&[])), "Collection without elements"),
+        (ObjectType::HashZipmap, plain(b"\x00\xff"), "Zipmap integrity check failed."),
+    ] {
+        let refusal = refusal(kind, &body);
+        assert!(refusal.contains(text), "{refusal}");
+    }
+}
+
+#[test]
+fn collections_above_the_thresholds_are_loaded_large() {
+    let fields: Vec<String> = (0..300).map(|i| format!("f{i}")).collect();
+    let fields: Vec<&[u8]> = fields.iter().map(String::as_bytes).collect();
+    let hash = restored(ObjectType::HashListpack, &plain(&listpack_of(&fields))).unwrap();
+    assert_eq!(hash.as_ref().encoding(), "hashtable");
+    let body = [vec![1, 2], plain(&listpack_of(&[&[b'x'; 9000], b"y"]))].concat();
+    let list = restored(ObjectType::ListQuicklist2, &body).unwrap();
+    assert_eq!(list.as_ref().encoding(), "quicklist");
+    assert_eq!(names(&list).split(' ').count(), 2);
+}
+
+#[test]
+fn a_count_that_is_not_there_costs_nothing() {
+    let huge = [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, b'a', 1, b'b'];
+    for kind in (0..=25).filter_map(ObjectType::from_byte) {
+        assert!(restored(kind, &huge).is_err(), "{}", kind.name());
+    }
+}
+
+fn element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => any::<i64>().prop_map(|int| int.to_string().into_bytes()),
+        4 => (-200i64..200).prop_map(|int| int.to_string().into_bytes()),
+        4 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => prop::collection::vec(0u8..2, 40..300),
+        1 => prop::collection::vec(any::<u8>(), 8000..9000),
+    ]
+}
+
+fn round_trip(value: &Value) {
+    for (version, compress) in [(10, true), (11, true), (11, false)] {
+        let config = Config { version, compress, ..Config::default() };
+        let payload = dump(value.as_ref(), config).unwrap();
+        let back = restore(&payload, Limits::default(), false).unwrap();
+        assert_eq!(tokens(&back), tokens(value));
+        assert_eq!(back.as_ref().encoding(), value.as_ref().encoding());
+        // The same value has the same payload: what was loaded is stored as what was saved.
+        if back.as_ref().encoding() == "listpack" {
+            assert_eq!(dump(back.as_ref(), config).unwrap(), payload);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn any_list_comes_back(elements in prop::collection::vec(element(), 1..200)) {
+        let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+        let mut list = List::default();
+        list.push(ListLimits::default(), End::Tail, &elements);
+        list.settle(ListLimits::default());
+        round_trip(&list.into());
+    }
+
+    #[test]
+    fn any_hash_comes_back(pairs in prop::collection::vec((element(), element()), 1..200)) {
+        let mut hash = Hash::default();
+        for (field, value) in &pairs {
+            hash.set(field.as_slice(), value.as_slice(), &HashLimits::default());
+        }
+        round_trip(&hash.into());
+    }
+}
