@@ -103,11 +103,17 @@ fn tokens(value: &Value) -> Vec<String> {
     match value {
         Value::Str(string) => tokens.push(token(&string.as_ref().to_vec())),
         Value::List(list) => {
-            list.visit(0..list.len(), End::Head, |elem| tokens.push(token(&elem.to_vec())));
+            list.visit(0..list.len(), End::Head, |elem| {
+                tokens.push(token(&elem.to_vec()))
+            });
         }
         Value::Hash(hash) => {
             let pair = |record: Record<'_>| {
-                format!("{}={}", token(&record.key.to_vec()), token(&record.value.to_vec()))
+                format!(
+                    "{}={}",
+                    token(&record.key.to_vec()),
+                    token(&record.value.to_vec())
+                )
             };
             tokens.extend(hash.iter().map(pair));
             tokens.sort();
@@ -130,7 +136,11 @@ fn listing(entries: &[Loaded]) -> String {
             }
             let expire = entry.expire_ms.map_or("-".to_owned(), |ms| ms.to_string());
             let kind = entry.value.kind().name();
-            let line = format!("{} {} {kind} {expire} {elements}", entry.db, token(&entry.key));
+            let line = format!(
+                "{} {} {kind} {expire} {elements}",
+                entry.db,
+                token(&entry.key)
+            );
             (entry.db, entry.key.clone(), line)
         })
         .collect();

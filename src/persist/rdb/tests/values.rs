@@ -64,7 +64,10 @@ fn lists_are_read_in_every_encoding() {
     quicklist2.extend(plain(&listpack_of(&last[2..])));
     for (kind, body) in [
         (ObjectType::List, [vec![4], strings_of(&elements)].concat()),
-        (ObjectType::ListZiplist, plain(&ziplist::tests::build(&elements))),
+        (
+            ObjectType::ListZiplist,
+            plain(&ziplist::tests::build(&elements)),
+        ),
         (ObjectType::ListQuicklist, quicklist),
         (ObjectType::ListQuicklist2, quicklist2),
     ] {
@@ -82,20 +85,47 @@ fn damaged_lists_are_refused_with_the_check_that_found_it() {
     let bad_ziplist = plain(b"\x0c\0\0\0\x0a\0\0\0\x00\0\0\xff");
     let bad_listpack = plain(b"\x08\0\0\0\x01\0\x85\xff");
     for (kind, body, text) in [
-        (ObjectType::ListZiplist, &bad_ziplist, "List ziplist integrity check failed."),
-        (ObjectType::ListQuicklist, &[vec![1], bad_ziplist.clone()].concat(), "Ziplist integrity"),
-        (ObjectType::ListQuicklist2, &[vec![1, 2], bad_listpack].concat(), "Listpack integrity"),
-        (ObjectType::ListQuicklist2, &[vec![1, 1], plain(b"")].concat(), "Quicklist integrity"),
-        (ObjectType::ListQuicklist2, &vec![1, 3], "Quicklist integrity check failed."),
+        (
+            ObjectType::ListZiplist,
+            &bad_ziplist,
+            "List ziplist integrity check failed.",
+        ),
+        (
+            ObjectType::ListQuicklist,
+            &[vec![1], bad_ziplist.clone()].concat(),
+            "Ziplist integrity",
+        ),
+        (
+            ObjectType::ListQuicklist2,
+            &[vec![1, 2], bad_listpack].concat(),
+            "Listpack integrity",
+        ),
+        (
+            ObjectType::ListQuicklist2,
+            &[vec![1, 1], plain(b"")].concat(),
+            "Quicklist integrity",
+        ),
+        (
+            ObjectType::ListQuicklist2,
+            &vec![1, 3],
+            "Quicklist integrity check failed.",
+        ),
         (ObjectType::List, &vec![0], "Collection without elements"),
-        (ObjectType::ListQuicklist2, &[vec![1, 2], plain(&listpack_of(&[]))].concat(), "without"),
+        (
+            ObjectType::ListQuicklist2,
+            &[vec![1, 2], plain(&listpack_of(&[]))].concat(),
+            "without",
+        ),
     ] {
         let refusal = refusal(kind, body);
         assert!(refusal.contains(text), "{refusal}");
     }
     let mut counted = listpack_of(&[b"a", b"b"]);
     counted[4] = 3;
-    let refusal = refusal(ObjectType::ListQuicklist2, &[vec![1, 2], plain(&counted)].concat());
+    let refusal = refusal(
+        ObjectType::ListQuicklist2,
+        &[vec![1, 2], plain(&counted)].concat(),
+    );
     assert!(refusal.contains("element count is wrong"), "{refusal}");
 }
 
@@ -107,7 +137,10 @@ fn hashes_are_read_in_every_encoding() {
     for (kind, body) in [
         (ObjectType::Hash, [vec![3], strings_of(&elements)].concat()),
         (ObjectType::HashZipmap, plain(zipmap)),
-        (ObjectType::HashZiplist, plain(&ziplist::tests::build(&elements))),
+        (
+            ObjectType::HashZiplist,
+            plain(&ziplist::tests::build(&elements)),
+        ),
         (ObjectType::HashListpack, plain(&listpack_of(&elements))),
     ] {
         let value = restored(kind, &body).unwrap();
@@ -121,13 +154,41 @@ fn hashes_with_a_field_twice_or_without_value_are_refused() {
     let twice: [&[u8]; 6] = [b"7", b"1", b"b", b"2", b"7", b"3"];
     let odd = &twice[..3];
     for (kind, body, text) in [
-        (ObjectType::Hash, [vec![3], strings_of(&twice)].concat(), "Duplicate hash fields"),
-        (ObjectType::HashZipmap, plain(b"\x02\x01a\x01\x00b\x01a\x01\x00c\xff"), "Zipmap integrity"),
-        (ObjectType::HashZiplist, plain(&ziplist::tests::build(&twice)), "Hash ziplist integrity"),
-        (ObjectType::HashListpack, plain(&listpack_of(&twice)), "Hash listpack integrity"),
-        (ObjectType::HashListpack, plain(&listpack_of(odd)), "field without value"),
-        (ObjectType::HashListpack, plain(&listpack_of(&[])), "Collection without elements"),
-        (ObjectType::HashZipmap, plain(b"\x00\xff"), "Zipmap integrity check failed."),
+        (
+            ObjectType::Hash,
+            [vec![3], strings_of(&twice)].concat(),
+            "Duplicate hash fields",
+        ),
+        (
+            ObjectType::HashZipmap,
+            plain(b"\x02\x01a\x01\x00b\x01a\x01\x00c\xff"),
+            "Zipmap integrity",
+        ),
+        (
+            ObjectType::HashZiplist,
+            plain(&ziplist::tests::build(&twice)),
+            "Hash ziplist integrity",
+        ),
+        (
+            ObjectType::HashListpack,
+            plain(&listpack_of(&twice)),
+            "Hash listpack integrity",
+        ),
+        (
+            ObjectType::HashListpack,
+            plain(&listpack_of(odd)),
+            "field without value",
+        ),
+        (
+            ObjectType::HashListpack,
+            plain(&listpack_of(&[])),
+            "Collection without elements",
+        ),
+        (
+            ObjectType::HashZipmap,
+            plain(b"\x00\xff"),
+            "Zipmap integrity check failed.",
+        ),
     ] {
         let refusal = refusal(kind, &body);
         assert!(refusal.contains(text), "{refusal}");
@@ -148,7 +209,9 @@ fn collections_above_the_thresholds_are_loaded_large() {
 
 #[test]
 fn a_count_that_is_not_there_costs_nothing() {
-    let huge = [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, b'a', 1, b'b'];
+    let huge = [
+        0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, b'a', 1, b'b',
+    ];
     for kind in (0..=25).filter_map(ObjectType::from_byte) {
         assert!(restored(kind, &huge).is_err(), "{}", kind.name());
     }
@@ -166,7 +229,11 @@ fn element() -> impl Strategy<Value = Vec<u8>> {
 
 fn round_trip(value: &Value) {
     for (version, compress) in [(10, true), (11, true), (11, false)] {
-        let config = Config { version, compress, ..Config::default() };
+        let config = Config {
+            version,
+            compress,
+            ..Config::default()
+        };
         let payload = dump(value.as_ref(), config).unwrap();
         let back = restore(&payload, Limits::default(), false).unwrap();
         assert_eq!(tokens(&back), tokens(value));

@@ -86,9 +86,19 @@ fn everything_about_a_file_comes_back() {
 fn listings_are_those_of_the_fixtures() {
     let mut writer = Writer::new(Vec::new(), Config::default());
     let long = Str::new(b"0123456789012345678901234567890123456789");
-    writer.entry(9, b"h", ValueRef::Str(long.as_ref()), None, Usage::None).unwrap();
+    writer
+        .entry(9, b"h", ValueRef::Str(long.as_ref()), None, Usage::None)
+        .unwrap();
     let short = Str::new(b"-1");
-    writer.entry(0, b"ttl", ValueRef::Str(short.as_ref()), Some(7), Usage::None).unwrap();
+    writer
+        .entry(
+            0,
+            b"ttl",
+            ValueRef::Str(short.as_ref()),
+            Some(7),
+            Usage::None,
+        )
+        .unwrap();
     let (bytes, _) = writer.finish().unwrap();
     let (sink, _) = read(&[b"REDIS0011", &bytes[..bytes.len() - 8], &[0; 8]].concat()).unwrap();
     let expected = "0 74746c string 7 2d31\n\
