@@ -165,6 +165,48 @@ impl Engine {
         ran
     }
 
+    /// Runs `work` over these shards as a unit of the server's own, with its effects in the log.
+    pub fn in_unit<R>(
+        &self,
+        mask: ShardMask,
+        effects: &mut UnitEffects,
+        work: impl FnOnce(&mut Unit<'_>) -> R,
+    ) -> R {
+        let settings = self.config.current();
+        effects.clear();
+        let now_ms = clock::unix_ms();
+        effects.set_unix_s(now_ms / 1000);
+        let options = UnitOptions {
+            now_ms,
+            access: clock::lru_seconds_at(now_ms),
+            expiry: ExpiryMode::Remove,
+            notify: settings.observe.notify_keyspace_events.bits(),
+            log: self.log.is_active(),
+            unlink_expired: settings.memory.lazyfree_lazy_expire,
+        };
+        let mut unit = Unit::new(self.keyspace.lock(mask), options, effects);
+        let result = work(&mut unit);
+        let appended = !unit.effects.is_empty();
+        if appended {
+            let offset = self.log.append(unit.effects);
+            unit.wrote(offset);
+        }
+        let (counters, freed) = (unit.counters, unit.take_freed());
+        let events = std::mem::take(&mut unit.events);
+        drop(unit);
+        if appended {
+            self.log.wake();
+        }
+        self.stats.count_expired(counters.expired);
+        if !events.is_empty() {
+            self.host.publish_events(&events);
+        }
+        if !freed.is_empty() {
+            self.host.free_later(freed);
+        }
+        result
+    }
+
     fn plan<'e>(
         &'e self,
         requests: &[&[&[u8]]],

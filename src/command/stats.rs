@@ -176,6 +176,13 @@ impl Stats {
         w
     }
 
+    /// Counts keys that the server itself removed because they were due.
+    pub fn count_expired(&self, keys: u64) {
+        if let Some(n) = self.nested.get() {
+            n.expired.fetch_add(keys, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a command that ran inside a transaction or a script.
     pub fn count_nested(&self, id: u16, nanos: u64, failed: bool) {
         if let Some(c) = self

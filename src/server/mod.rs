@@ -1,1 +1,21 @@
-//! The wiring.
+//! The wiring. Imports everything; imported by `main` alone.
+//!
+//! - [`program`]: which program the binary is asked to be, and its arguments.
+//! - [`boot`]: from settings to a running server, and its end.
+//! - [`logging`]: log lines in Redis's form.
+//! - [`host`]: what commands ask of the parts above them.
+//! - [`cron`]: what happens without being asked.
+//! - [`lazyfree`]: freeing large things away from the workers.
+
+mod boot;
+mod cron;
+mod host;
+mod lazyfree;
+mod logging;
+mod logo;
+mod program;
+
+pub use program::main;
+
+/// The version of Russet.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

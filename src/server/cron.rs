@@ -1,0 +1,55 @@
+//! What happens without being asked: removing keys that are due.
+//!
+//! A round visits every shard of every database, one lock at a time, for a few segments each,
+//! so that no client waits long, and spends at most a quarter of the time between two rounds.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::command::engine::{Engine, Gate};
+use crate::keyspace::locks::{SHARDS, ShardMask};
+use crate::oplog::effect::UnitEffects;
+
+/// Segments with something due that are looked at under one lock.
+const SEGMENTS_PER_LOCK: usize = 2;
+
+/// Runs until the process ends.
+pub async fn run(engine: Arc<Engine>) {
+    let mut effects = UnitEffects::new();
+    loop {
+        let hz = u64::from(engine.config.current().process.hz.clamp(1, 500));
+        let period = Duration::from_millis(1000 / hz);
+        tokio::time::sleep(period).await;
+        if may_expire(&engine) {
+            expire(&engine, &mut effects, period / 4).await;
+        }
+    }
+}
+
+fn may_expire(engine: &Engine) -> bool {
+    let gates = engine.gates.load();
+    engine.active_expire.load(Ordering::Relaxed)
+        && !Gate::REPLICA.among(gates)
+        && !Gate::LOADING.among(gates)
+        && !(Gate::PAUSED.among(gates)
+            && engine.pause.current(crate::base::clock::unix_ms()).is_some())
+}
+
+/// One round over all shards, for at most `budget`.
+async fn expire(engine: &Engine, effects: &mut UnitEffects, budget: Duration) {
+    let begun = Instant::now();
+    for index in 0..SHARDS {
+        for db in 0..engine.keyspace.databases() {
+            while begun.elapsed() < budget {
+                let removed = engine.in_unit(ShardMask::only(index), effects, |unit| {
+                    unit.expire_step(db, index, SEGMENTS_PER_LOCK)
+                });
+                if removed == 0 {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
