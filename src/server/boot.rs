@@ -56,7 +56,9 @@ fn load_config(source: &LoadSource) -> Result<Config, LoadError> {
     let mut renames: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     Config::load(source, &mut |old, new| {
         renames.push((old.to_vec(), new.to_vec()));
-        CommandTable::build(&handlers, &renames).map(drop).map_err(|e| e.to_string())
+        CommandTable::build(&handlers, &renames)
+            .map(drop)
+            .map_err(|e| e.to_string())
     })
 }
 
@@ -123,7 +125,9 @@ fn engine(config: Config) -> io::Result<Arc<Engine>> {
         gates: Gates::default(),
         pause: Pause::default(),
         slowlog: Slowlog::default(),
-        host: Arc::new(Parts { lazyfree: Lazyfree::start()? }),
+        host: Arc::new(Parts {
+            lazyfree: Lazyfree::start()?,
+        }),
         active_expire: AtomicBool::new(true),
         started_ms: AtomicI64::new(clock::unix_ms()),
     }))

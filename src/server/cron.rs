@@ -33,7 +33,10 @@ fn may_expire(engine: &Engine) -> bool {
         && !Gate::REPLICA.among(gates)
         && !Gate::LOADING.among(gates)
         && !(Gate::PAUSED.among(gates)
-            && engine.pause.current(crate::base::clock::unix_ms()).is_some())
+            && engine
+                .pause
+                .current(crate::base::clock::unix_ms())
+                .is_some())
 }
 
 /// One round over all shards, for at most `budget`.

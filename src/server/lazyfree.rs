@@ -32,20 +32,24 @@ impl Lazyfree {
         let (queue, work) = mpsc::channel::<Vec<Table>>();
         let counts = Arc::new(Counts::default());
         let theirs = Arc::clone(&counts);
-        std::thread::Builder::new().name("bio_lazy_free".to_owned()).spawn(move || {
-            for tables in work {
-                let keys = keys_in(&tables);
-                drop(tables);
-                theirs.pending.fetch_sub(keys, Ordering::Relaxed);
-                theirs.freed.fetch_add(keys, Ordering::Relaxed);
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("bio_lazy_free".to_owned())
+            .spawn(move || {
+                for tables in work {
+                    let keys = keys_in(&tables);
+                    drop(tables);
+                    theirs.pending.fetch_sub(keys, Ordering::Relaxed);
+                    theirs.freed.fetch_add(keys, Ordering::Relaxed);
+                }
+            })?;
         Ok(Lazyfree { queue, counts })
     }
 
     /// Frees tables on the thread.
     pub fn free(&self, tables: Vec<Table>) {
-        self.counts.pending.fetch_add(keys_in(&tables), Ordering::Relaxed);
+        self.counts
+            .pending
+            .fetch_add(keys_in(&tables), Ordering::Relaxed);
         // The thread ends only with the process; without it the tables are freed here.
         drop(self.queue.send(tables));
     }

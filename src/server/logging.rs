@@ -81,7 +81,11 @@ impl<S: Subscriber> Layer<S> for RedisLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let role = if IS_REPLICA.load(Ordering::Relaxed) { 'S' } else { 'M' };
+        let role = if IS_REPLICA.load(Ordering::Relaxed) {
+            'S'
+        } else {
+            'M'
+        };
         let (_, mark) = rank(event.metadata().level());
         let line = format!(
             "{}:{role} {} {mark} {}\n",
@@ -117,14 +121,18 @@ fn emit(line: &[u8]) {
     }
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// `21 Nov 2026 01:37:01.123` in the local time zone.
 fn timestamp(unix_ms: i64) -> String {
     let (seconds, millis) = (unix_ms.div_euclid(1000), unix_ms.rem_euclid(1000));
     let tm = local_time(seconds);
-    let month = usize::try_from(tm.tm_mon).ok().and_then(|m| MONTHS.get(m)).unwrap_or(&"Jan");
+    let month = usize::try_from(tm.tm_mon)
+        .ok()
+        .and_then(|m| MONTHS.get(m))
+        .unwrap_or(&"Jan");
     format!(
         "{:02} {month} {} {:02}:{:02}:{:02}.{millis:03}",
         tm.tm_mday,

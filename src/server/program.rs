@@ -51,8 +51,7 @@ fn run(program: Program, executable: &OsString, args: Vec<OsString>) -> ExitCode
             let mut words = vec![executable.to_string_lossy().into_owned()];
             words.extend(args.iter().map(|a| a.to_string_lossy().into_owned()));
             let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            let code =
-                crate::persist::rdb::check::run(&words, REDIS_VERSION, &mut out, &mut err);
+            let code = crate::persist::rdb::check::run(&words, REDIS_VERSION, &mut out, &mut err);
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
     }
@@ -73,7 +72,10 @@ fn server(executable: &OsString, args: Vec<OsString>) -> ExitCode {
             _ => {}
         }
     }
-    if args.first().is_some_and(|a| a.as_bytes() == b"--test-memory") {
+    if args
+        .first()
+        .is_some_and(|a| a.as_bytes() == b"--test-memory")
+    {
         let _ = std::io::stderr()
             .write_all(b"The memory test is not part of this server; use memtest86 instead.\n");
         return ExitCode::FAILURE;
