@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::base::clock;
 use crate::command::engine::{Engine, Gate};
 use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::oplog::effect::UnitEffects;
@@ -29,14 +30,11 @@ pub async fn run(engine: Arc<Engine>) {
 
 fn may_expire(engine: &Engine) -> bool {
     let gates = engine.gates.load();
-    engine.active_expire.load(Ordering::Relaxed)
-        && !Gate::REPLICA.among(gates)
-        && !Gate::LOADING.among(gates)
-        && !(Gate::PAUSED.among(gates)
-            && engine
-                .pause
-                .current(crate::base::clock::unix_ms())
-                .is_some())
+    if Gate::REPLICA.among(gates) || Gate::LOADING.among(gates) {
+        return false;
+    }
+    let paused = Gate::PAUSED.among(gates) && engine.pause.current(clock::unix_ms()).is_some();
+    engine.active_expire.load(Ordering::Relaxed) && !paused
 }
 
 /// One round over all shards, for at most `budget`.
