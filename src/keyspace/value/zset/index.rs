@@ -69,7 +69,9 @@ fn entries(page: &Block) -> &[[u8; ENTRY]] {
 
 /// How many entries have a smaller hash.
 fn lower_bound(entries: &[[u8; ENTRY]], hash: u32) -> usize {
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return 0 };
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+        return 0;
+    };
     let (low, high) = (u64::from(hash_of(first)), u64::from(hash_of(last)));
     let offset = u64::from(hash).saturating_sub(low).min(high - low);
     let guess = offset * (entries.len() as u64 - 1) / (high - low).max(1);
@@ -110,9 +112,17 @@ impl Index {
 
     /// Numbers of the leaves that hold a member of this hash.
     pub fn leaves(&self, hash: u32) -> impl Iterator<Item = u32> {
-        let entries = self.pages.find(&mut seek(hash)).map(entries).unwrap_or_default();
-        let rest = entries.get(lower_bound(entries, hash)..).unwrap_or_default();
-        rest.iter().take_while(move |entry| hash_of(entry) == hash).map(leaf_of)
+        let entries = self
+            .pages
+            .find(&mut seek(hash))
+            .map(entries)
+            .unwrap_or_default();
+        let rest = entries
+            .get(lower_bound(entries, hash)..)
+            .unwrap_or_default();
+        rest.iter()
+            .take_while(move |entry| hash_of(entry) == hash)
+            .map(leaf_of)
     }
 
     /// Notes that a member of this hash is in the leaf.
@@ -136,8 +146,12 @@ impl Index {
     pub fn remove(&mut self, hash: u32, leaf: u32) {
         let gone = entry(hash, leaf);
         self.pages.edit(&mut seek(hash), |level, i| {
-            let Some(page) = level.leaf_mut(i) else { return };
-            let Some(at) = position(entries(page), hash, &gone) else { return };
+            let Some(page) = level.leaf_mut(i) else {
+                return;
+            };
+            let Some(at) = position(entries(page), hash, &gone) else {
+                return;
+            };
             page.splice(at * ENTRY, ENTRY, 0);
             let count = entries(page).len();
             level.set_count(i, count as u64);
@@ -167,7 +181,9 @@ impl Index {
     /// `None` when there is none.
     pub fn scan(&self, from: u32, mut each: impl FnMut(u32, &[u32]) -> bool) -> Option<u32> {
         let mut walk = self.pages.walk(&mut seek(from));
-        let mut start = walk.current().map_or(0, |page| lower_bound(entries(page), from));
+        let mut start = walk
+            .current()
+            .map_or(0, |page| lower_bound(entries(page), from));
         let mut more = true;
         while let Some(page) = walk.current() {
             let mut rest = entries(page).get(start..).unwrap_or_default();
@@ -176,7 +192,10 @@ impl Index {
                 if !more {
                     return Some(hash);
                 }
-                let run = rest.iter().take_while(|entry| hash_of(entry) == hash).count();
+                let run = rest
+                    .iter()
+                    .take_while(|entry| hash_of(entry) == hash)
+                    .count();
                 let (this, after) = rest.split_at_checked(run).unwrap_or_default();
                 let mut leaves: SmallVec<[u32; 4]> = this.iter().map(leaf_of).collect();
                 leaves.sort_unstable();
@@ -193,21 +212,30 @@ impl Index {
 
 fn position(entries: &[[u8; ENTRY]], hash: u32, wanted: &[u8; ENTRY]) -> Option<usize> {
     let from = lower_bound(entries, hash);
-    let run = entries.get(from..)?.iter().take_while(|entry| hash_of(entry) == hash);
+    let run = entries
+        .get(from..)?
+        .iter()
+        .take_while(|entry| hash_of(entry) == hash);
     Some(from + run.into_iter().position(|entry| entry == wanted)?)
 }
 
 /// Splits page `i` in the middle, but not between entries of one hash.
 fn split(level: &mut Level<u32, Block>, i: usize) {
-    let Some(page) = level.leaf_mut(i) else { return };
+    let Some(page) = level.leaf_mut(i) else {
+        return;
+    };
     let all = entries(page);
-    let Some(middle) = all.get(all.len() / 2).map(hash_of) else { return };
+    let Some(middle) = all.get(all.len() / 2).map(hash_of) else {
+        return;
+    };
     let mut cut = lower_bound(all, middle);
     if cut == 0 {
         cut = all.partition_point(|entry| hash_of(entry) <= middle);
     }
     let (left, right) = all.split_at_checked(cut).unwrap_or_default();
-    let Some(separator) = right.first().map(hash_of) else { return };
+    let Some(separator) = right.first().map(hash_of) else {
+        return;
+    };
     let (kept, moved) = (left.len(), right.len());
     let right = Block::concat(&[right.as_flattened()]);
     page.resize(kept * ENTRY);
@@ -230,7 +258,8 @@ fn join(level: &mut Level<u32, Block>, i: usize) {
         && let Some(page) = level.leaf_mut(left)
     {
         let end = page.used();
-        page.splice(end, 0, right.used()).copy_from_slice(right.bytes());
+        page.splice(end, 0, right.used())
+            .copy_from_slice(right.bytes());
         let count = entries(page).len();
         level.set_count(left, count as u64);
     }

@@ -27,11 +27,22 @@ impl Separator {
     /// The shortest bound above `left` and not above `right`.
     fn between(left: (&[u8], f64), right: (&[u8], f64)) -> Self {
         if left.1 < right.1 {
-            return Separator { score: right.1, member: Box::default() };
+            return Separator {
+                score: right.1,
+                member: Box::default(),
+            };
         }
-        let common = left.0.iter().zip(right.0).take_while(|(a, b)| a == b).count();
+        let common = left
+            .0
+            .iter()
+            .zip(right.0)
+            .take_while(|(a, b)| a == b)
+            .count();
         let member = right.0.get(..common + 1).unwrap_or(right.0);
-        Separator { score: right.1, member: member.into() }
+        Separator {
+            score: right.1,
+            member: member.into(),
+        }
     }
 
     fn reached_by(&self, score: f64, member: &[u8]) -> bool {
@@ -65,7 +76,14 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn new(score: f64, member: &'a [u8]) -> Self {
         let hash = index::hash(member);
-        Entry { item: Item { score, member, tag: index::tag(hash) }, hash }
+        Entry {
+            item: Item {
+                score,
+                member,
+                tag: index::tag(hash),
+            },
+            hash,
+        }
     }
 }
 
@@ -84,7 +102,12 @@ impl Large {
     pub fn size_bytes(&self) -> usize {
         self.order.size_bytes()
             + self.store.leaves.size_bytes()
-            + self.store.leaves.iter().map(Leaf::alloc_bytes).sum::<usize>()
+            + self
+                .store
+                .leaves
+                .iter()
+                .map(Leaf::alloc_bytes)
+                .sum::<usize>()
             + self.store.index.size_bytes()
     }
 
@@ -112,13 +135,19 @@ impl Large {
         before: impl FnMut(f64, &[u8]) -> bool,
     ) -> usize {
         let mut seek = Ranked { reaches, before: 0 };
-        let leaf = self.order.find(&mut seek).and_then(|id| self.store.leaves.get(*id));
+        let leaf = self
+            .order
+            .find(&mut seek)
+            .and_then(|id| self.store.leaves.get(*id));
         seek.before as usize + leaf.map_or(0, |leaf| leaf.count_while(before))
     }
 
     /// How many elements satisfy a predicate that no later one satisfies.
     pub fn count_while(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
-        self.count_before(|separator| before(separator.score, &separator.member), &before)
+        self.count_before(
+            |separator| before(separator.score, &separator.member),
+            &before,
+        )
     }
 
     /// Gives a member a score; the score it had.
@@ -144,7 +173,10 @@ impl Large {
             leaf.insert(at, entry.item);
             return Some(old);
         }
-        self.take_out(&Item { score: old, ..entry.item });
+        self.take_out(&Item {
+            score: old,
+            ..entry.item
+        });
         // Its index entry still names the leaf it was in, even if that was joined to another.
         let to = self.place(&entry);
         self.store.index.repoint(entry.hash, id, to);
@@ -157,22 +189,31 @@ impl Large {
         let (id, i) = self.store.locate(&entry)?;
         let score = self.store.leaves.get(id)?.get(i)?.1;
         self.store.index.remove(entry.hash, id);
-        self.take_out(&Item { score, ..entry.item });
+        self.take_out(&Item {
+            score,
+            ..entry.item
+        });
         Some(score)
     }
 
     /// Puts an element into the leaf where it belongs; the leaf's number.
     fn place(&mut self, entry: &Entry<'_>) -> u32 {
         let store = &mut self.store;
-        self.order.edit(&mut seek(&entry.item), |level, i| store.insert(level, i, &entry.item))
+        self.order.edit(&mut seek(&entry.item), |level, i| {
+            store.insert(level, i, &entry.item)
+        })
     }
 
     /// Takes an element out of its leaf.
     fn take_out(&mut self, item: &Item<'_>) {
         let store = &mut self.store;
         self.order.edit(&mut seek(item), |level, i| {
-            let Some(id) = level.leaf(i).copied() else { return };
-            let Some(leaf) = store.leaves.get(id) else { return };
+            let Some(id) = level.leaf(i).copied() else {
+                return;
+            };
+            let Some(leaf) = store.leaves.get(id) else {
+                return;
+            };
             let at = leaf.lower_bound(item.score, item.member);
             store.remove(level, i, at..at + 1);
         });
@@ -193,8 +234,12 @@ impl Large {
             self.order.find(&mut at);
             let (inside, store) = (at.0 as usize, &mut self.store);
             let done = self.order.edit(&mut At(ranks.start as u64), |level, i| {
-                let Some(id) = level.leaf(i).copied() else { return 0 };
-                let Some(leaf) = store.leaves.get(id) else { return 0 };
+                let Some(id) = level.leaf(i).copied() else {
+                    return 0;
+                };
+                let Some(leaf) = store.leaves.get(id) else {
+                    return 0;
+                };
                 let to = leaf.len().min(inside.saturating_add(left));
                 for at in inside..to {
                     if let Some((member, _)) = leaf.get(at) {
@@ -215,21 +260,27 @@ impl Large {
     pub fn range(&self, ranks: Range<usize>, reverse: bool) -> Iter<'_> {
         let end = ranks.end.min(self.len());
         let left = end.saturating_sub(ranks.start);
-        let mut at = At(if reverse { end.saturating_sub(1) } else { ranks.start } as u64);
+        let mut at = At(if reverse {
+            end.saturating_sub(1)
+        } else {
+            ranks.start
+        } as u64);
         let walk = self.order.walk(&mut at);
         let leaves = &self.store.leaves;
         let leaf = walk.current().and_then(|id| leaves.get(*id));
-        Iter { leaves, walk, leaf, next: at.0 as usize, left, reverse }
+        Iter {
+            leaves,
+            walk,
+            leaf,
+            next: at.0 as usize,
+            left,
+            reverse,
+        }
     }
 
     /// Hands elements from a hash on to `each`, in hash order: at least `count`, if there are as
     /// many. The hash to go on from, `None` at the end.
-    pub fn scan(
-        &self,
-        from: u32,
-        count: usize,
-        mut each: impl FnMut(&[u8], f64),
-    ) -> Option<u32> {
+    pub fn scan(&self, from: u32, count: usize, mut each: impl FnMut(&[u8], f64)) -> Option<u32> {
         let mut done = 0;
         self.store.index.scan(from, |hash, leaves| {
             for leaf in leaves.iter().filter_map(|id| self.store.leaves.get(*id)) {
@@ -249,7 +300,10 @@ impl Store {
     /// The leaf that holds a member, and its index there.
     fn locate(&self, entry: &Entry<'_>) -> Option<(u32, usize)> {
         self.index.leaves(entry.hash).find_map(|id| {
-            let i = self.leaves.get(id)?.find(entry.item.tag, entry.item.member)?;
+            let i = self
+                .leaves
+                .get(id)?
+                .find(entry.item.tag, entry.item.member)?;
             Some((id, i))
         })
     }
@@ -258,7 +312,9 @@ impl Store {
     /// the number of the leaf that took it.
     fn insert(&mut self, level: &mut Bottom, i: usize, item: &Item<'_>) -> u32 {
         let (score, member) = (item.score, item.member);
-        let found = level.leaf(i).and_then(|id| Some((*id, self.leaves.get(*id)?)));
+        let found = level
+            .leaf(i)
+            .and_then(|id| Some((*id, self.leaves.get(*id)?)));
         let Some((id, leaf)) = found else {
             let id = self.leaves.insert(Leaf::of(*item));
             level.insert_leaf(level.len(), Separator::default(), id, 1);
@@ -303,7 +359,9 @@ impl Store {
 
     /// Splits leaf `i`, of number `id`, in front of its element `at`; the bound between the two.
     fn split(&mut self, level: &mut Bottom, i: usize, id: u32, at: usize) -> Separator {
-        let Some(leaf) = self.leaves.get_mut(id) else { return Separator::default() };
+        let Some(leaf) = self.leaves.get_mut(id) else {
+            return Separator::default();
+        };
         let right = leaf.split_off(at);
         let separator = Separator::between(leaf.last(), right.first());
         let (kept, moved) = (leaf.len() as u64, right.len() as u64);
@@ -324,14 +382,20 @@ impl Store {
     /// Removes elements of leaf `i`, and the leaf with its last one; joins what became sparse.
     /// The index is the caller's.
     fn remove(&mut self, level: &mut Bottom, i: usize, range: Range<usize>) {
-        let Some(id) = level.leaf(i).copied() else { return };
-        let Some(len) = self.leaves.get(id).map(Leaf::len) else { return };
+        let Some(id) = level.leaf(i).copied() else {
+            return;
+        };
+        let Some(len) = self.leaves.get(id).map(Leaf::len) else {
+            return;
+        };
         if range.len() >= len {
             self.leaves.remove(id);
             level.remove_leaf(i);
             return;
         }
-        let Some(leaf) = self.leaves.get_mut(id) else { return };
+        let Some(leaf) = self.leaves.get_mut(id) else {
+            return;
+        };
         leaf.remove(range.start, range.end);
         level.set_count(i, leaf.len() as u64);
         if !leaf.is_sparse() {
@@ -339,7 +403,10 @@ impl Store {
         }
         let joins = |left: usize| {
             let (a, b) = (level.leaf(left)?, level.leaf(left + 1)?);
-            self.leaves.get(*a)?.joins(self.leaves.get(*b)?).then_some((left, *a, *b))
+            self.leaves
+                .get(*a)?
+                .joins(self.leaves.get(*b)?)
+                .then_some((left, *a, *b))
         };
         if let Some((left, a, b)) = joins(i).or_else(|| joins(i.checked_sub(1)?)) {
             self.join(level, left, a, b);
@@ -349,7 +416,9 @@ impl Store {
     /// Joins leaf `i + 1`, of number `right`, to leaf `i`, of number `left`.
     fn join(&mut self, level: &mut Bottom, i: usize, left: u32, right: u32) {
         level.remove_leaf(i + 1);
-        let Some(gone) = self.leaves.remove(right) else { return };
+        let Some(gone) = self.leaves.remove(right) else {
+            return;
+        };
         for (member, _) in gone.iter() {
             self.index.repoint(index::hash(member), right, left);
         }
@@ -433,6 +502,9 @@ impl Large {
             true
         });
         assert_eq!((entries, all), (elements, None));
-        assert_eq!(self.store.leaves.iter().map(Leaf::len).sum::<usize>(), elements);
+        assert_eq!(
+            self.store.leaves.iter().map(Leaf::len).sum::<usize>(),
+            elements
+        );
     }
 }

@@ -39,7 +39,9 @@ pub struct Item<'a> {
 /// A score and a member, as the order compares them.
 pub fn compare(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
     // Scores are never NaN: commands refuse it. -0 and 0 are one score.
-    a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| a.1.cmp(b.1))
+    a.0.partial_cmp(&b.0)
+        .unwrap_or(Ordering::Equal)
+        .then_with(|| a.1.cmp(b.1))
 }
 
 /// One leaf; see the module's text.
@@ -64,11 +66,15 @@ impl<'a> Parts<'a> {
 
     /// Start of member `i`; the end of all for one past the last.
     fn start(&self, i: usize) -> usize {
-        self.starts.get(i).map_or(self.members.len(), |b| usize::from(u16::from_le_bytes(*b)))
+        self.starts
+            .get(i)
+            .map_or(self.members.len(), |b| usize::from(u16::from_le_bytes(*b)))
     }
 
     fn member(&self, i: usize) -> &'a [u8] {
-        self.members.get(self.start(i)..self.start(i + 1)).unwrap_or_default()
+        self.members
+            .get(self.start(i)..self.start(i + 1))
+            .unwrap_or_default()
     }
 
     /// The parts of the elements `from..to`.
@@ -137,7 +143,12 @@ impl Leaf {
         let (scores, rest) = body.split_at_checked(8 * n).unwrap_or_default();
         let (starts, rest) = rest.split_at_checked(2 * n).unwrap_or_default();
         let (tags, members) = rest.split_at_checked(n).unwrap_or_default();
-        Parts { scores: scores.as_chunks().0, starts: starts.as_chunks().0, tags, members }
+        Parts {
+            scores: scores.as_chunks().0,
+            starts: starts.as_chunks().0,
+            tags,
+            members,
+        }
     }
 
     /// The element at `i`.
@@ -239,7 +250,12 @@ impl Leaf {
     pub fn split_off(&mut self, at: usize) -> Leaf {
         let parts = self.parts();
         let n = parts.tags.len();
-        let none = Parts { scores: &[], starts: &[], tags: &[], members: &[] };
+        let none = Parts {
+            scores: &[],
+            starts: &[],
+            tags: &[],
+            members: &[],
+        };
         let left = Leaf::joined(parts.slice(0, at).unwrap_or(none), none);
         let right = Leaf::joined(parts.slice(at, n).unwrap_or(none), none);
         *self = left;
@@ -268,7 +284,9 @@ impl Leaf {
         put(body, starts + 8 + 2 * i, &(at as u16).to_le_bytes());
         put(body, tags + 10 + i, &[item.tag]);
         put(body, members + FIXED + at, item.member);
-        let later = body.get_mut(starts + 8 + 2 * (i + 1)..tags + 10).unwrap_or_default();
+        let later = body
+            .get_mut(starts + 8 + 2 * (i + 1)..tags + 10)
+            .unwrap_or_default();
         for start in later.as_chunks_mut::<2>().0 {
             *start = (u16::from_le_bytes(*start) + len as u16).to_le_bytes();
         }
@@ -288,7 +306,8 @@ impl Leaf {
         }
         // From the left to the right, each part to its new place.
         let left = n - gone;
-        let (to_starts, to_tags, to_members) = (COUNT + 8 * left, COUNT + 10 * left, COUNT + 11 * left);
+        let (to_starts, to_tags, to_members) =
+            (COUNT + 8 * left, COUNT + 10 * left, COUNT + 11 * left);
         put(body, 0, &(left as u32).to_le_bytes());
         body.copy_within(COUNT + 8 * to..starts, COUNT + 8 * i);
         body.copy_within(starts..starts + 2 * i, to_starts);
@@ -316,7 +335,11 @@ mod tests {
     }
 
     fn item(score: f64, member: &[u8]) -> Item<'_> {
-        Item { score, member, tag: member.first().copied().unwrap_or(9) }
+        Item {
+            score,
+            member,
+            tag: member.first().copied().unwrap_or(9),
+        }
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub struct ZsetLimits {
 
 impl Default for ZsetLimits {
     fn default() -> Self {
-        ZsetLimits { max_entries: 128, max_value: 64 }
+        ZsetLimits {
+            max_entries: 128,
+            max_value: 64,
+        }
     }
 }
 
@@ -102,7 +105,11 @@ impl Zset {
 
     /// The name of the form, as OBJECT ENCODING gives it.
     pub fn encoding(&self) -> &'static str {
-        if self.form.is_large() { "skiplist" } else { "listpack" }
+        if self.form.is_large() {
+            "skiplist"
+        } else {
+            "listpack"
+        }
     }
 
     /// Bytes taken from the allocator.
@@ -211,13 +218,19 @@ impl Zset {
 
     /// The ranks of the elements whose score lies in the range; empty when there are none.
     pub fn score_ranks(&self, range: &ScoreRange) -> Range<usize> {
-        self.ranks(|score, _| range.is_after(score), |score, _| range.reaches(score))
+        self.ranks(
+            |score, _| range.is_after(score),
+            |score, _| range.reaches(score),
+        )
     }
 
     /// The ranks of the members that lie in the range. Meant for sets whose scores are all equal;
     /// what it yields for others is some range of ranks.
     pub fn lex_ranks(&self, range: &LexRange<'_>) -> Range<usize> {
-        self.ranks(|_, member| range.is_after(member), |_, member| range.reaches(member))
+        self.ranks(
+            |_, member| range.is_after(member),
+            |_, member| range.reaches(member),
+        )
     }
 
     fn ranks(
@@ -226,9 +239,10 @@ impl Zset {
         not_above: impl Fn(f64, &[u8]) -> bool,
     ) -> Range<usize> {
         let (start, end) = match self.form.view() {
-            View::Small(packed) => {
-                (small::count_while(packed, below), small::count_while(packed, not_above))
-            }
+            View::Small(packed) => (
+                small::count_while(packed, below),
+                small::count_while(packed, not_above),
+            ),
             View::Large(large) => (large.count_while(below), large.count_while(not_above)),
         };
         start..end.max(start)
@@ -237,7 +251,9 @@ impl Zset {
     /// The elements of a range of ranks, from the lowest score on or, reversed, from the highest.
     pub fn range(&self, ranks: Range<usize>, reverse: bool) -> Iter<'_> {
         match self.form.view() {
-            View::Large(large) => Iter { form: Form::Large(large.range(ranks, reverse)) },
+            View::Large(large) => Iter {
+                form: Form::Large(large.range(ranks, reverse)),
+            },
             View::Small(packed) => {
                 let wanted = ranks.end.saturating_sub(ranks.start);
                 let all = small::iter(packed).skip(ranks.start).take(wanted);
@@ -245,7 +261,9 @@ impl Zset {
                 if reverse {
                     items.reverse();
                 }
-                Iter { form: Form::Small(items.into_iter()) }
+                Iter {
+                    form: Form::Small(items.into_iter()),
+                }
             }
         }
     }
@@ -295,7 +313,9 @@ impl Zset {
     /// are as many, a small set's all at once. Returns the cursor to go on from, 0 at the end.
     /// Cursors are below 2^32.
     pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Elem<'_>, f64)) -> u64 {
-        let Ok(from) = u32::try_from(cursor) else { return 0 };
+        let Ok(from) = u32::try_from(cursor) else {
+            return 0;
+        };
         match self.form.view() {
             View::Small(packed) => {
                 for (member, score) in small::iter(packed) {
@@ -324,7 +344,11 @@ impl Zset {
             if member.text_len() > limits.max_value || !packed.fits(member.text_len() + 16) {
                 return;
             }
-            small::push(&mut packed, member.to_bytes(&mut itoa::Buffer::new()), score);
+            small::push(
+                &mut packed,
+                member.to_bytes(&mut itoa::Buffer::new()),
+                score,
+            );
         }
         self.form = Slim::small(packed);
     }

@@ -24,17 +24,30 @@ impl ScoreRange {
             number => Some((bound_number(number)?, false)),
         };
         let ((min, min_ex), (max, max_ex)) = (bound(min)?, bound(max)?);
-        Some(ScoreRange { min, max, min_ex, max_ex })
+        Some(ScoreRange {
+            min,
+            max,
+            min_ex,
+            max_ex,
+        })
     }
 
     /// Whether a score lies below the range.
     pub fn is_after(&self, score: f64) -> bool {
-        if self.min_ex { score <= self.min } else { score < self.min }
+        if self.min_ex {
+            score <= self.min
+        } else {
+            score < self.min
+        }
     }
 
     /// Whether a score does not lie above the range.
     pub fn reaches(&self, score: f64) -> bool {
-        if self.max_ex { score < self.max } else { score <= self.max }
+        if self.max_ex {
+            score < self.max
+        } else {
+            score <= self.max
+        }
     }
 
     /// Whether a score lies in the range.
@@ -93,7 +106,10 @@ pub struct LexRange<'a> {
 impl<'a> LexRange<'a> {
     /// Reads two bounds as ZRANGEBYLEX has them: `[a`, `(a`, `-`, `+`. `None` for anything else.
     pub fn parse(min: &'a [u8], max: &'a [u8]) -> Option<LexRange<'a>> {
-        Some(LexRange { min: LexBound::parse(min)?, max: LexBound::parse(max)? })
+        Some(LexRange {
+            min: LexBound::parse(min)?,
+            max: LexBound::parse(max)?,
+        })
     }
 
     /// Whether a member lies below the range.
@@ -142,7 +158,10 @@ mod tests {
     #[test]
     fn score_bounds_are_as_lax_as_strtod() {
         let range = ScoreRange::parse(b"(", b" 1e999").unwrap();
-        assert_eq!((range.min, range.min_ex, range.max), (0.0, true, f64::INFINITY));
+        assert_eq!(
+            (range.min, range.min_ex, range.max),
+            (0.0, true, f64::INFINITY)
+        );
     }
 
     #[test]

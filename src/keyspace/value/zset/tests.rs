@@ -26,7 +26,9 @@ impl Model {
         let old = self.find(member).map(|i| self.items[i].1);
         if old != Some(score) {
             self.remove(member);
-            let at = self.items.partition_point(|(m, s)| compare((*s, m), (score, member)).is_lt());
+            let at = self
+                .items
+                .partition_point(|(m, s)| compare((*s, m), (score, member)).is_lt());
             self.items.insert(at, (member.to_vec(), score));
         }
         old
@@ -34,7 +36,8 @@ impl Model {
 }
 
 fn owned(iter: Iter<'_>) -> Vec<(Vec<u8>, f64)> {
-    iter.map(|(member, score)| (member.to_vec(), score)).collect()
+    iter.map(|(member, score)| (member.to_vec(), score))
+        .collect()
 }
 
 fn check(zset: &Zset, model: &Model) {
@@ -45,7 +48,10 @@ fn check(zset: &Zset, model: &Model) {
     }
 }
 
-const DEFAULT: ZsetLimits = ZsetLimits { max_entries: 128, max_value: 64 };
+const DEFAULT: ZsetLimits = ZsetLimits {
+    max_entries: 128,
+    max_value: 64,
+};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -66,7 +72,11 @@ fn add_to_model(model: &mut Model, member: &[u8], score: f64, o: AddOptions) -> 
     if old.is_some() && o.nx || old.is_none() && o.xx {
         return Added::Refused;
     }
-    let score = if o.incr { old.map_or(score, |old| old + score) } else { score };
+    let score = if o.incr {
+        old.map_or(score, |old| old + score)
+    } else {
+        score
+    };
     if score.is_nan() {
         return Added::NotANumber;
     }
@@ -84,7 +94,10 @@ fn apply(zset: &mut Zset, model: &mut Model, limits: &ZsetLimits, op: &Op) {
     let len = model.items.len();
     match op {
         Op::Insert(member, score) => {
-            assert_eq!(zset.insert(limits, member, *score), model.insert(member, *score));
+            assert_eq!(
+                zset.insert(limits, member, *score),
+                model.insert(member, *score)
+            );
         }
         Op::Add(member, score, options) => {
             let want = add_to_model(model, member, *score, *options);
@@ -109,20 +122,42 @@ fn apply(zset: &mut Zset, model: &mut Model, limits: &ZsetLimits, op: &Op) {
             assert_eq!((n, got), (count, want));
         }
         Op::ByScore(min, max, min_ex, max_ex) => {
-            let range = ScoreRange { min: *min, max: *max, min_ex: *min_ex, max_ex: *max_ex };
+            let range = ScoreRange {
+                min: *min,
+                max: *max,
+                min_ex: *min_ex,
+                max_ex: *max_ex,
+            };
             let ranks = zset.score_ranks(&range);
-            let want: Vec<_> =
-                model.items.iter().filter(|(_, s)| range.contains(*s)).cloned().collect();
+            let want: Vec<_> = model
+                .items
+                .iter()
+                .filter(|(_, s)| range.contains(*s))
+                .cloned()
+                .collect();
             assert_eq!(owned(zset.range(ranks, false)), want);
         }
         Op::ByLex(min, max, min_ex, max_ex) => {
-            let bound = |b, ex| if ex { LexBound::Excluded(b) } else { LexBound::Included(b) };
-            let range = LexRange { min: bound(min, *min_ex), max: bound(max, *max_ex) };
+            let bound = |b, ex| {
+                if ex {
+                    LexBound::Excluded(b)
+                } else {
+                    LexBound::Included(b)
+                }
+            };
+            let range = LexRange {
+                min: bound(min, *min_ex),
+                max: bound(max, *max_ex),
+            };
             let ranks = zset.lex_ranks(&range);
             // With several scores the range is some range; it is exact when there is one.
             if model.items.windows(2).all(|w| w[0].1 == w[1].1) {
-                let want: Vec<_> =
-                    model.items.iter().filter(|(m, _)| range.contains(m)).cloned().collect();
+                let want: Vec<_> = model
+                    .items
+                    .iter()
+                    .filter(|(m, _)| range.contains(m))
+                    .cloned()
+                    .collect();
                 assert_eq!(owned(zset.range(ranks, false)), want);
             } else {
                 assert!(zset.range(ranks, true).count() <= len);
@@ -130,7 +165,13 @@ fn apply(zset: &mut Zset, model: &mut Model, limits: &ZsetLimits, op: &Op) {
         }
         Op::Range(start, count, reverse) => {
             let start = start % (len + 1);
-            let mut want: Vec<_> = model.items.iter().skip(start).take(*count).cloned().collect();
+            let mut want: Vec<_> = model
+                .items
+                .iter()
+                .skip(start)
+                .take(*count)
+                .cloned()
+                .collect();
             if *reverse {
                 want.reverse();
             }
@@ -177,10 +218,25 @@ fn options() -> impl Strategy<Value = AddOptions> {
         Just(AddOptions { nx: true, ..plain }),
         Just(AddOptions { xx: true, ..plain }),
         Just(AddOptions { gt: true, ..plain }),
-        Just(AddOptions { lt: true, xx: true, ..plain }),
-        Just(AddOptions { incr: true, ..plain }),
-        Just(AddOptions { incr: true, gt: true, ..plain }),
-        Just(AddOptions { incr: true, nx: true, ..plain }),
+        Just(AddOptions {
+            lt: true,
+            xx: true,
+            ..plain
+        }),
+        Just(AddOptions {
+            incr: true,
+            ..plain
+        }),
+        Just(AddOptions {
+            incr: true,
+            gt: true,
+            ..plain
+        }),
+        Just(AddOptions {
+            incr: true,
+            nx: true,
+            ..plain
+        }),
     ]
 }
 
@@ -254,7 +310,10 @@ fn growing_and_shrinking_over_many_leaves_agrees_with_a_vector() {
             let growing = (step / 20_000).is_multiple_of(2);
             if growing || next(6) == 0 {
                 let score = next(scores) as f64;
-                assert_eq!(zset.insert(&DEFAULT, &member, score), model.insert(member, score));
+                assert_eq!(
+                    zset.insert(&DEFAULT, &member, score),
+                    model.insert(member, score)
+                );
             } else {
                 assert_eq!(zset.remove(&member), model.remove(&member));
             }
@@ -277,14 +336,26 @@ fn growing_and_shrinking_over_many_leaves_agrees_with_a_vector() {
 
 #[test]
 fn removing_ranges_of_ranks_over_many_leaves_keeps_the_rest() {
-    for (start, count) in [(0, 1), (0, 4999), (1, 4998), (2500, 2500), (100, 4700), (4999, 1)] {
+    for (start, count) in [
+        (0, 1),
+        (0, 4999),
+        (1, 4998),
+        (2500, 2500),
+        (100, 4700),
+        (4999, 1),
+    ] {
         let (mut zset, mut model) = (Zset::new(), Model::default());
         for n in 0..5000u32 {
             let member = format!("member:{n:06}").into_bytes();
             zset.insert(&DEFAULT, &member, f64::from(n / 7));
             model.items.push((member, f64::from(n / 7)));
         }
-        apply(&mut zset, &mut model, &DEFAULT, &Op::RemoveRanks(start, count));
+        apply(
+            &mut zset,
+            &mut model,
+            &DEFAULT,
+            &Op::RemoveRanks(start, count),
+        );
         check(&zset, &model);
     }
 }
@@ -294,7 +365,10 @@ fn the_sign_of_a_zero_is_kept_as_redis_keeps_it() {
     let mut zset = Zset::new();
     zset.insert(&DEFAULT, b"a", -0.0);
     assert!(zset.score(b"a").is_some_and(f64::is_sign_positive));
-    let large = ZsetLimits { max_entries: 0, max_value: 0 };
+    let large = ZsetLimits {
+        max_entries: 0,
+        max_value: 0,
+    };
     let mut zset = Zset::new();
     zset.insert(&large, b"a", -0.0);
     zset.insert(&large, b"a", 0.0);
@@ -362,14 +436,22 @@ fn a_scan_yields_what_stays_exactly_once_whatever_else_changes() {
             // Grows in the first half of the scan and shrinks in the second; scores change.
             for _ in 0..churn {
                 if calls < 200 {
-                    zset.insert(&DEFAULT, format!("new:{extra}").as_bytes(), f64::from(extra % 7));
+                    zset.insert(
+                        &DEFAULT,
+                        format!("new:{extra}").as_bytes(),
+                        f64::from(extra % 7),
+                    );
                     extra += 1;
                 } else if extra > 0 {
                     extra -= 1;
                     zset.remove(format!("new:{extra}").as_bytes());
                 }
                 let n = (calls * 31 + extra) % 4000;
-                zset.insert(&DEFAULT, format!("stays:{n}").as_bytes(), f64::from(calls % 13));
+                zset.insert(
+                    &DEFAULT,
+                    format!("stays:{n}").as_bytes(),
+                    f64::from(calls % 13),
+                );
             }
         }
         for n in 0..4000 {
@@ -430,7 +512,10 @@ fn times() {
     let timed = |name: &str, what: &mut dyn FnMut(u32)| {
         let start = std::time::Instant::now();
         (0..n).for_each(what);
-        println!("{name}: {:.0} ns", start.elapsed().as_nanos() as f64 / f64::from(n));
+        println!(
+            "{name}: {:.0} ns",
+            start.elapsed().as_nanos() as f64 / f64::from(n)
+        );
     };
     let members: Vec<String> = (0..n).map(|n| format!("element:{n:09}")).collect();
     let pick = |i: u32| members[(i.wrapping_mul(2_246_822_519) % n) as usize].as_bytes();
@@ -444,11 +529,16 @@ fn times() {
     });
     let mut sum = 0.0;
     timed("ZSCORE", &mut |i| sum += zset.score(pick(i)).unwrap_or(0.0));
-    timed("ZRANK", &mut |i| sum += zset.rank(pick(i)).map_or(0.0, |(_, s)| s));
+    timed("ZRANK", &mut |i| {
+        sum += zset.rank(pick(i)).map_or(0.0, |(_, s)| s)
+    });
     timed("ZRANGE 100 / 100", &mut |i| {
         if i % 100 == 0 {
             let start = (i.wrapping_mul(7919) % (zset.len() as u32 - 100)) as usize;
-            sum += zset.range(start..start + 100, false).map(|(_, s)| s).sum::<f64>();
+            sum += zset
+                .range(start..start + 100, false)
+                .map(|(_, s)| s)
+                .sum::<f64>();
         }
     });
     timed("ZADD change", &mut |i| {
