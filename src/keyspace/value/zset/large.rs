@@ -12,7 +12,7 @@
 use std::cmp::Ordering::{Greater, Less};
 use std::ops::Range;
 
-use super::super::btree::{At, By, First, Level, Ranked, Slots, Tree, Walk};
+use super::super::btree::{At, By, Level, Ranked, Slots, Tree, Walk};
 use super::index::{self, Index};
 use super::leaf::{Item, Leaf, compare};
 
@@ -478,7 +478,7 @@ impl ExactSizeIterator for Iter<'_> {}
 impl Large {
     /// Checks every invariant of the module's text.
     pub fn check(&self) {
-        let mut walk = self.order.walk(&mut First);
+        let mut walk = self.order.walk(&mut At(0));
         let (mut elements, mut last) = (0, None::<(Vec<u8>, f64)>);
         while let Some(id) = walk.current() {
             let leaf = self.store.leaves.get(*id).unwrap();
