@@ -20,7 +20,26 @@ pub fn unix_us() -> i64 {
 /// Milliseconds since the Unix epoch.
 #[inline]
 pub fn unix_ms() -> i64 {
+    #[cfg(test)]
+    if let Some(ms) = pinned::PINNED_MS.get() {
+        return ms;
+    }
     unix_us() / 1000
+}
+
+/// Time that stands still, for tests of what depends on the instant.
+#[cfg(test)]
+pub mod pinned {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static PINNED_MS: Cell<Option<i64>> = const { Cell::new(None) };
+    }
+
+    /// From now on [`super::unix_ms`] gives `ms` on this thread.
+    pub fn pin(ms: i64) {
+        PINNED_MS.set(Some(ms));
+    }
 }
 
 /// The clock of LRU ages: Unix seconds in 24 bits, which wrap every 194 days.

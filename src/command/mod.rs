@@ -18,3 +18,5 @@ pub mod session;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
+#[cfg(test)]
+pub mod testing;
