@@ -79,7 +79,8 @@ pub(super) mod tests {
     /// Appends the intset of `members`, which ascend strictly, in the narrowest width.
     pub fn build(members: &[i64], out: &mut Vec<u8>) {
         let bounds = members.first().zip(members.last());
-        let fits = |low: i64, high: i64| bounds.is_none_or(|(&min, &max)| min >= low && max <= high);
+        let fits =
+            |low: i64, high: i64| bounds.is_none_or(|(&min, &max)| min >= low && max <= high);
         let width = if fits(i64::from(i16::MIN), i64::from(i16::MAX)) {
             2
         } else if fits(i64::from(i32::MIN), i64::from(i32::MAX)) {

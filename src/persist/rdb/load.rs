@@ -77,26 +77,26 @@ impl Loader {
             }),
             ObjectType::ListQuicklist2 => self.quicklist2(source),
             ObjectType::Set => self.set(source),
-            ObjectType::SetIntset => {
-                block(source, "Intset", |block| intset(Intset::new(block)?, limits.set))
-                    .map(non_empty_set)
-            }
+            ObjectType::SetIntset => block(source, "Intset", |block| {
+                intset(Intset::new(block)?, limits.set)
+            })
+            .map(non_empty_set),
             ObjectType::SetListpack => {
                 block(source, "Set listpack", |block| set(block, limits.set)).map(non_empty_set)
             }
             ObjectType::Hash => self.hash(source),
-            ObjectType::HashZipmap => {
-                block(source, "Zipmap", |block| hash(|| Zipmap::new(block), limits.hash))
-                    .map(non_empty_hash)
-            }
-            ObjectType::HashZiplist => {
-                block(source, "Hash ziplist", |block| hash(|| Ziplist::new(block), limits.hash))
-                    .map(non_empty_hash)
-            }
-            ObjectType::HashListpack => {
-                block(source, "Hash listpack", |block| hash(|| Listpack::new(block), limits.hash))
-                    .map(non_empty_hash)
-            }
+            ObjectType::HashZipmap => block(source, "Zipmap", |block| {
+                hash(|| Zipmap::new(block), limits.hash)
+            })
+            .map(non_empty_hash),
+            ObjectType::HashZiplist => block(source, "Hash ziplist", |block| {
+                hash(|| Ziplist::new(block), limits.hash)
+            })
+            .map(non_empty_hash),
+            ObjectType::HashListpack => block(source, "Hash listpack", |block| {
+                hash(|| Listpack::new(block), limits.hash)
+            })
+            .map(non_empty_hash),
             ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
                 "Pre-release module format not supported".to_owned(),
             ))),
@@ -257,9 +257,7 @@ fn distinct<'a>(elems: impl Iterator<Item = Elem<'a>>) -> bool {
         (Elem::Int(left), Elem::Int(right)) => left.cmp(right),
         (Elem::Int(_), Elem::Bytes(_)) => Ordering::Less,
         (Elem::Bytes(_), Elem::Int(_)) => Ordering::Greater,
-        (Elem::Bytes(left), Elem::Bytes(right)) => {
-            (left.len(), left).cmp(&(right.len(), right))
-        }
+        (Elem::Bytes(left), Elem::Bytes(right)) => (left.len(), left).cmp(&(right.len(), right)),
     });
     let twice = |pair: (&Elem<'_>, &Elem<'_>)| pair.0 == pair.1;
     !elems.iter().zip(elems.iter().skip(1)).any(twice)
@@ -267,10 +265,7 @@ fn distinct<'a>(elems: impl Iterator<Item = Elem<'a>>) -> bool {
 
 /// The hash in the block that `open` begins to read. A small one is built in one allocation from
 /// what passed all checks; a large one field by field.
-fn hash<'a, E: Elems<'a>>(
-    open: impl Fn() -> FromBlock<E>,
-    limits: HashLimits,
-) -> FromBlock<Hash> {
+fn hash<'a, E: Elems<'a>>(open: impl Fn() -> FromBlock<E>, limits: HashLimits) -> FromBlock<Hash> {
     let count = count(open()?)?;
     if count % 2 != 0 {
         return Err(BadBlock::new("field without value", 0));

@@ -211,8 +211,16 @@ fn sets_are_read_in_every_encoding() {
     let mut block = Vec::new();
     intset::tests::build(&[-5, 7], &mut block);
     for (kind, body, encoding) in [
-        (ObjectType::Set, [vec![2], strings_of(&ints)].concat(), "intset"),
-        (ObjectType::SetListpack, plain(&listpack_of(&ints)), "listpack"),
+        (
+            ObjectType::Set,
+            [vec![2], strings_of(&ints)].concat(),
+            "intset",
+        ),
+        (
+            ObjectType::SetListpack,
+            plain(&listpack_of(&ints)),
+            "listpack",
+        ),
         (ObjectType::SetIntset, plain(&block), "intset"),
     ] {
         let value = restored(kind, &body).unwrap();
@@ -229,13 +237,41 @@ fn sets_with_a_member_twice_are_refused() {
     let large: Vec<String> = (0..200).map(|i| (i % 199).to_string()).collect();
     let large: Vec<&[u8]> = large.iter().map(String::as_bytes).collect();
     for (kind, body, text) in [
-        (ObjectType::Set, [vec![3], strings_of(&twice)].concat(), "Duplicate set members"),
-        (ObjectType::Set, [vec![2], strings_of(&twice_long)].concat(), "Duplicate set members"),
-        (ObjectType::SetListpack, plain(&listpack_of(&twice)), "Set listpack integrity check"),
-        (ObjectType::SetListpack, plain(&listpack_of(&twice_long)), "member comes twice"),
-        (ObjectType::SetListpack, plain(&listpack_of(&large)), "member comes twice"),
-        (ObjectType::SetListpack, plain(&listpack_of(&[])), "Collection without elements"),
-        (ObjectType::SetIntset, plain(b"\x02\0\0\0\0\0\0\0"), "Intset integrity check failed."),
+        (
+            ObjectType::Set,
+            [vec![3], strings_of(&twice)].concat(),
+            "Duplicate set members",
+        ),
+        (
+            ObjectType::Set,
+            [vec![2], strings_of(&twice_long)].concat(),
+            "Duplicate set members",
+        ),
+        (
+            ObjectType::SetListpack,
+            plain(&listpack_of(&twice)),
+            "Set listpack integrity check",
+        ),
+        (
+            ObjectType::SetListpack,
+            plain(&listpack_of(&twice_long)),
+            "member comes twice",
+        ),
+        (
+            ObjectType::SetListpack,
+            plain(&listpack_of(&large)),
+            "member comes twice",
+        ),
+        (
+            ObjectType::SetListpack,
+            plain(&listpack_of(&[])),
+            "Collection without elements",
+        ),
+        (
+            ObjectType::SetIntset,
+            plain(b"\x02\0\0\0\0\0\0\0"),
+            "Intset integrity check failed.",
+        ),
     ] {
         let refusal = refusal(kind, &body);
         assert!(refusal.contains(text), "{refusal}");
