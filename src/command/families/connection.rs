@@ -406,7 +406,13 @@ mod tests {
     fn lolwut_names_the_version() {
         let mut t = TestServer::new();
         let art = t.reply("LOLWUT VERSION 5 4 2").text();
-        assert_eq!(art.lines().take(2).map(|l| l.chars().count()).sum::<usize>(), 8);
+        assert_eq!(
+            art.lines()
+                .take(2)
+                .map(|l| l.chars().count())
+                .sum::<usize>(),
+            8
+        );
         assert!(art.ends_with("Redis ver. 8.0.6\n"), "{art}");
     }
 }
