@@ -1,6 +1,7 @@
 //! What commands ask of the parts above them: persistence, replication, configuration changes,
 //! shutdown. Implemented by `server`; a test implements what it needs.
 
+use super::ctx::{CommandError, Suspended};
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
 
@@ -14,4 +15,62 @@ pub trait Host: Send + Sync {
 
     /// Frees emptied tables away from the caller's thread.
     fn free_later(&self, tables: Vec<Table>);
+
+    /// Saving and loading, where there is any.
+    fn persistence(&self) -> Option<&dyn Persistence> {
+        None
+    }
+}
+
+/// How `SHUTDOWN` was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownRequest {
+    /// `SAVE`: also without save points.
+    pub save: bool,
+    /// `NOSAVE`.
+    pub no_save: bool,
+    /// `NOW`: do not wait for replicas.
+    pub now: bool,
+    /// `FORCE`: errors do not stop it.
+    pub force: bool,
+}
+
+/// How `DEBUG RELOAD` was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadRequest {
+    /// Save first.
+    pub save: bool,
+    /// Empty the keyspace before loading.
+    pub flush: bool,
+    /// Keys that are there are replaced.
+    pub merge: bool,
+}
+
+/// Saving, loading and the end of the server.
+pub trait Persistence {
+    /// `SAVE`: replies when the file is there.
+    fn save(&self) -> Suspended;
+
+    /// `BGSAVE`; `schedule`: behind what is running; `nested`: the caller holds every shard, so it
+    /// begins as soon as the caller has let go. The status text to reply with.
+    ///
+    /// # Errors
+    /// The error to reply with.
+    fn bgsave(&self, schedule: bool, nested: bool) -> Result<&'static str, CommandError>;
+
+    /// When the last successful save ended, Unix seconds.
+    fn last_save(&self) -> i64;
+
+    /// Stops a running background save: `FLUSHALL` makes it worthless. If there are save points,
+    /// an empty file takes its place.
+    fn flushed_all(&self);
+
+    /// `SHUTDOWN`: the process ends, or the reply says why not.
+    fn shutdown(&self, request: ShutdownRequest) -> Suspended;
+
+    /// `SHUTDOWN ABORT`. Whether one was going on.
+    fn shutdown_abort(&self) -> bool;
+
+    /// `DEBUG RELOAD`.
+    fn debug_reload(&self, request: ReloadRequest) -> Suspended;
 }

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod families;
 pub mod host;
+pub mod limits;
 pub mod multi;
 pub mod session;
 pub mod slowlog;

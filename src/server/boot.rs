@@ -5,8 +5,8 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use crate::base::clock;
 use crate::client::Registry;
 use crate::command::dispatch::Engine;
-use crate::command::engine::{Gates, Pause};
+use crate::command::engine::{Gate, Gates, Pause};
 use crate::command::families;
 use crate::command::slowlog::Slowlog;
 use crate::command::spec::CommandTable;
@@ -25,8 +25,11 @@ use crate::net::listener::{Bound, Listeners};
 use crate::net::worker::{Takeover, Workers};
 use crate::oplog::log::Log;
 
-use super::host::Parts;
+use super::host::{Parts, ServerHost};
 use super::lazyfree::Lazyfree;
+use super::loading::{self, LoadMode, LoadStatus};
+use super::saving::Saver;
+use super::shutdown::Shutdown;
 use super::{cron, logging, logo};
 
 /// Starts a server and serves until it is told to stop.
@@ -77,26 +80,83 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         ))
     })?;
     let (has_tcp, has_unix) = (bound.has_tcp(), bound.unix_path().is_some());
-    let engine = engine(config)?;
+    let host = Arc::new(ServerHost {
+        lazyfree: Lazyfree::start()?,
+        parts: OnceLock::new(),
+    });
+    let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
+    let parts = parts(&engine, &host);
     tracing::info!("Server initialized");
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let takeover: Arc<dyn Takeover> = Arc::new(NoReplicas);
         let count = settings.network.io_threads as usize;
         let workers = Workers::start(count, &engine, &takeover)?;
+        engine.gates.set(Gate::LOADING, true);
         let listeners = Listeners::start(&engine, workers, bound)?;
-        tokio::task::spawn_local(cron::run(Arc::clone(&engine)));
+        tokio::task::spawn_local(signals(Arc::clone(&parts)));
+        load(&parts).await?;
+        engine.gates.set(Gate::LOADING, false);
+        tokio::task::spawn_local(cron::run(Arc::clone(&parts)));
         if has_tcp {
             tracing::info!("Ready to accept connections tcp");
         }
         if has_unix {
             tracing::info!("Ready to accept connections unix");
         }
-        wait_for_signal().await?;
+        parts.shutdown.ended().await;
         listeners.close();
         tracing::warn!("Redis is now ready to exit, bye bye...");
         Ok(())
     })
+}
+
+/// The parts above the commands, made known to the engine's host.
+fn parts(engine: &Arc<Engine>, host: &ServerHost) -> Arc<Parts> {
+    let saver = Arc::new(Saver::new(Arc::clone(engine)));
+    let parts = Arc::new(Parts {
+        engine: Arc::clone(engine),
+        saver: Arc::clone(&saver),
+        shutdown: Arc::new(Shutdown::new(Arc::clone(engine), saver)),
+        load: Arc::new(LoadStatus::default()),
+    });
+    let _ = host.parts.set(Arc::clone(&parts));
+    parts
+}
+
+/// Loads the data set from disk, on a thread, while clients are told LOADING.
+async fn load(parts: &Arc<Parts>) -> io::Result<()> {
+    let me = Arc::clone(parts);
+    parts.load.active.store(true, Ordering::Relaxed);
+    parts
+        .load
+        .began_s
+        .store(clock::unix_ms() / 1000, Ordering::Relaxed);
+    let task = tokio::task::spawn_blocking(move || {
+        let settings = me.engine.config.settings();
+        let mode = LoadMode {
+            keep_due: settings.replication.replicaof.is_some(),
+            ..LoadMode::default()
+        };
+        loading::load_file(&me.engine, &settings.rdb.dbfilename, mode, &me.load)
+    });
+    let loaded = tokio::select! {
+        loaded = task => loaded.map_err(io::Error::other)?,
+        () = parts.shutdown.ended() => return Ok(()),
+    };
+    parts.load.active.store(false, Ordering::Relaxed);
+    match loaded {
+        Ok(loaded) => {
+            if let Some(l) = loaded {
+                *parts.saver.functions.lock() = l.functions;
+            }
+            parts.engine.keyspace.saved(u64::MAX);
+            Ok(())
+        }
+        Err(e) => Err(io::Error::other(format!(
+            "{e}\nFatal error loading the DB, check server logs. Exiting."
+        ))),
+    }
 }
 
 struct NoReplicas;
@@ -110,7 +170,7 @@ impl Takeover for NoReplicas {
     }
 }
 
-fn engine(config: Config) -> io::Result<Arc<Engine>> {
+fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
     let settings = config.settings();
     let handlers = families::handlers();
     let table =
@@ -125,9 +185,7 @@ fn engine(config: Config) -> io::Result<Arc<Engine>> {
         gates: Gates::default(),
         pause: Pause::default(),
         slowlog: Slowlog::default(),
-        host: Arc::new(Parts {
-            lazyfree: Lazyfree::start()?,
-        }),
+        host,
         active_expire: AtomicBool::new(true),
         started_ms: AtomicI64::new(clock::unix_ms()),
     }))
@@ -159,13 +217,24 @@ fn announce(executable: &str, config: &Config, source: &LoadSource) {
     }
 }
 
-async fn wait_for_signal() -> io::Result<()> {
+/// Ends the server as the configuration says when a signal asks for it.
+async fn signals(parts: Arc<Parts>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => tracing::warn!("Received SIGTERM scheduling shutdown..."),
-        _ = int.recv() => tracing::warn!("Received SIGINT scheduling shutdown..."),
+    loop {
+        let by_term = tokio::select! {
+            _ = term.recv() => true,
+            _ = int.recv() => false,
+        };
+        let settings = parts.engine.config.settings();
+        let options = if by_term {
+            tracing::warn!("Received SIGTERM scheduling shutdown...");
+            settings.process.shutdown_on_sigterm
+        } else {
+            tracing::warn!("Received SIGINT scheduling shutdown...");
+            settings.process.shutdown_on_sigint
+        };
+        parts.shutdown.run(Shutdown::by_signal(options)).await;
     }
-    Ok(())
 }

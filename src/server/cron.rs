@@ -1,4 +1,4 @@
-//! What happens without being asked: removing keys that are due.
+//! What happens without being asked: removing keys that are due, saving at save points.
 //!
 //! A round visits every shard of every database, one lock at a time, for a few segments each,
 //! so that no client waits long, and spends at most a quarter of the time between two rounds.
@@ -12,19 +12,23 @@ use crate::command::engine::{Engine, Gate};
 use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::oplog::effect::UnitEffects;
 
+use super::host::Parts;
+
 /// Segments with something due that are looked at under one lock.
 const SEGMENTS_PER_LOCK: usize = 2;
 
 /// Runs until the process ends.
-pub async fn run(engine: Arc<Engine>) {
+pub async fn run(parts: Arc<Parts>) {
+    let engine = &parts.engine;
     let mut effects = UnitEffects::new();
     loop {
         let hz = u64::from(engine.config.current().process.hz.clamp(1, 500));
         let period = Duration::from_millis(1000 / hz);
         tokio::time::sleep(period).await;
-        if may_expire(&engine) {
-            expire(&engine, &mut effects, period / 4).await;
+        if may_expire(engine) {
+            expire(engine, &mut effects, period / 4).await;
         }
+        parts.saver.poll();
     }
 }
 

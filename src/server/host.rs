@@ -1,18 +1,44 @@
 //! What commands ask of the parts above them, answered by those parts.
+//!
+//! The engine holds its host, and the parts hold the engine; so the parts come in when they exist,
+//! right after the engine and before the first connection.
 
-use crate::command::host::Host;
+use std::sync::{Arc, OnceLock};
+
+use crate::command::ctx::{CommandError, Later, Suspended};
+use crate::command::engine::Engine;
+use crate::command::host::{Host, Persistence, ReloadRequest, ShutdownRequest};
+use crate::keyspace::locks::ShardMask;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
+use crate::oplog::effect::UnitEffects;
 
 use super::lazyfree::Lazyfree;
+use super::loading::{self, LoadMode, LoadStatus};
+use super::saving::{Failure, Saver};
+use super::shutdown::Shutdown;
 
 /// The parts above the commands.
 pub struct Parts {
-    /// Frees large things.
-    pub lazyfree: Lazyfree,
+    /// The server they belong to.
+    pub engine: Arc<Engine>,
+    /// RDB files.
+    pub saver: Arc<Saver>,
+    /// The end.
+    pub shutdown: Arc<Shutdown>,
+    /// What INFO tells of a load.
+    pub load: Arc<LoadStatus>,
 }
 
-impl Host for Parts {
+/// The host of a server.
+pub struct ServerHost {
+    /// Frees large things.
+    pub lazyfree: Lazyfree,
+    /// The parts, once they are there.
+    pub parts: OnceLock<Arc<Parts>>,
+}
+
+impl Host for ServerHost {
     fn aof_write_error(&self) -> Option<String> {
         None
     }
@@ -22,4 +48,145 @@ impl Host for Parts {
     fn free_later(&self, tables: Vec<Table>) {
         self.lazyfree.free(tables);
     }
+
+    fn persistence(&self) -> Option<&dyn Persistence> {
+        self.parts.get().map(|p| p as &dyn Persistence)
+    }
+}
+
+const SAVING: &str = "ERR Background save already in progress";
+const OTHER_SNAPSHOT: &str = "ERR Another child process is active (AOF?): can't BGSAVE right now. \
+Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
+
+/// Runs `work` on a thread that may wait for disks, then replies with what it gives.
+fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    reply: impl FnOnce(T) -> Later + 'static,
+) -> Suspended {
+    let task = tokio::task::spawn_blocking(work);
+    Box::pin(async move {
+        match task.await {
+            Ok(result) => reply(result),
+            Err(e) => ok_or_error(Err(CommandError::new(format!("ERR {e}")))),
+        }
+    })
+}
+
+/// `+OK` or an error.
+fn ok_or_error(result: Result<(), CommandError>) -> Later {
+    Box::new(move |_, r| match result {
+        Ok(()) => r.ok(),
+        Err(e) => r.error(e.0.as_bytes()),
+    })
+}
+
+impl Persistence for Arc<Parts> {
+    fn save(&self) -> Suspended {
+        let saver = Arc::clone(&self.saver);
+        in_background(
+            move || {
+                saver.save().map_err(|e| match e {
+                    Failure::Busy(_) => CommandError::new(SAVING),
+                    Failure::File(_) => CommandError::new("ERR"),
+                })
+            },
+            ok_or_error,
+        )
+    }
+
+    fn bgsave(&self, schedule: bool, nested: bool) -> Result<&'static str, CommandError> {
+        let status = &self.saver.status;
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        if status.in_progress.load(relaxed) {
+            return Err(CommandError::new(SAVING));
+        }
+        if self.engine.keyspace.snapshot_running() {
+            if !schedule {
+                return Err(CommandError::new(OTHER_SNAPSHOT));
+            }
+            status.scheduled.store(true, relaxed);
+            return Ok("Background saving scheduled");
+        }
+        if nested {
+            status.scheduled.store(true, relaxed);
+        } else {
+            let failed = |e| CommandError::new(format!("ERR Can't save in background: {e}"));
+            self.saver.start_background().map_err(failed)?;
+        }
+        Ok("Background saving started")
+    }
+
+    fn last_save(&self) -> i64 {
+        self.saver
+            .status
+            .last_save_s
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn flushed_all(&self) {
+        self.saver.cancel_soon();
+    }
+
+    fn shutdown(&self, request: ShutdownRequest) -> Suspended {
+        let shutdown = Arc::clone(&self.shutdown);
+        Box::pin(async move {
+            shutdown.run(request).await;
+            let later: Later =
+                Box::new(|_, r| r.error("ERR Errors trying to SHUTDOWN. Check logs."));
+            later
+        })
+    }
+
+    fn shutdown_abort(&self) -> bool {
+        self.shutdown.abort()
+    }
+
+    fn debug_reload(&self, request: ReloadRequest) -> Suspended {
+        let me = Arc::clone(self);
+        in_background(move || me.reload(request), ok_or_error)
+    }
+}
+
+impl Parts {
+    fn reload(&self, request: ReloadRequest) -> Result<(), CommandError> {
+        if request.save {
+            self.saver.cancel();
+            self.saver.save().map_err(|e| {
+                tracing::warn!("Error trying to save the DB: {e}");
+                CommandError::new("ERR Error trying to save the DB, check server logs.")
+            })?;
+        }
+        if request.flush {
+            self.empty();
+        }
+        let path = self.engine.config.settings().rdb.dbfilename.clone();
+        let mode = LoadMode {
+            keep_due: false,
+            replace: request.merge,
+        };
+        match loading::load_file(&self.engine, &path, mode, &self.load) {
+            Ok(Some(_)) => {
+                tracing::warn!("DB reloaded by DEBUG RELOAD");
+                Ok(())
+            }
+            Ok(None) => Err(reload_failed("no such file")),
+            Err(e) => Err(reload_failed(&e.to_string())),
+        }
+    }
+
+    /// Removes every key, without an effect.
+    pub fn empty(&self) {
+        let mut effects = UnitEffects::new();
+        let databases = self.engine.keyspace.databases();
+        self.engine.in_unit(ShardMask::ALL, &mut effects, |unit| {
+            for db in 0..databases {
+                unit.flush(db);
+            }
+        });
+    }
+}
+
+fn reload_failed(reason: &str) -> CommandError {
+    tracing::warn!("Error trying to load the RDB dump: {reason}");
+    CommandError::new("ERR Error trying to load the RDB dump, check server logs.")
 }

@@ -5,15 +5,24 @@
 //! - [`logging`]: log lines in Redis's form.
 //! - [`host`]: what commands ask of the parts above them.
 //! - [`cron`]: what happens without being asked.
-//! - [`lazyfree`]: freeing large things away from the workers.
+//! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
+//! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
+//!   them; [`limits`]: the thresholds they are read with.
+//! - [`shutdown`]: the end.
 
 mod boot;
 mod cron;
 mod host;
 mod lazyfree;
+mod limits;
+mod loading;
 mod logging;
 mod logo;
+mod memory;
 mod program;
+mod saving;
+mod shutdown;
+mod snapshotting;
 
 pub use program::main;
 

@@ -4,7 +4,7 @@
 //! in that family's `HANDLERS`.
 
 pub mod command;
-pub mod connection;
+pub mod persistence;
 
 use crate::resp::reply::Reply;
 
@@ -47,7 +47,7 @@ const TRANSACTIONS: Family = &[
 
 /// Every command that exists.
 pub fn handlers() -> Vec<(&'static str, Action)> {
-    [TRANSACTIONS, command::HANDLERS, connection::HANDLERS]
+    [TRANSACTIONS, command::HANDLERS, persistence::HANDLERS]
         .into_iter()
         .flatten()
         .map(|&(name, run, locks)| (name, Action { run, locks }))

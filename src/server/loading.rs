@@ -1,0 +1,266 @@
+//! Loading data into the keyspace: an RDB stream, entry by entry.
+//!
+//! While data is loaded at start, clients are connected and told LOADING; the load itself runs on
+//! a thread of its own. Keys go in through the same units that commands use, a shard locked at a
+//! time.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::base::clock;
+use crate::command::engine::Engine;
+use crate::keyspace::hash;
+use crate::keyspace::locks::ShardMask;
+use crate::keyspace::unit::{Expiry, ExpiryMode, Unit, UnitOptions};
+use crate::oplog::effect::UnitEffects;
+use crate::persist::rdb::error::Error;
+use crate::persist::rdb::file::{LoadFile, OpenError};
+use crate::persist::rdb::reader::{Entry, Options, Reader, Sink, Summary, Verdict};
+
+use super::snapshotting::StreamPoint;
+
+/// What INFO tells of a load that goes on.
+#[derive(Debug, Default)]
+pub struct LoadStatus {
+    /// A load goes on.
+    pub active: AtomicBool,
+    /// When it began, Unix seconds.
+    pub began_s: AtomicI64,
+    /// Bytes there are.
+    pub total_bytes: AtomicU64,
+    /// Bytes read.
+    pub loaded_bytes: Arc<AtomicU64>,
+}
+
+/// What a stream told besides its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The data set's place in a replication stream, if the stream names it whole.
+    pub point: Option<StreamPoint>,
+    /// Sources of function libraries.
+    pub functions: Vec<Vec<u8>>,
+    /// Keys that are there now.
+    pub keys: u64,
+    /// Keys that were due and left out.
+    pub expired: u64,
+    /// Keys without elements, left out.
+    pub empty: u64,
+}
+
+/// How a stream is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadMode {
+    /// Keys that are due are kept: the primary removes them.
+    pub keep_due: bool,
+    /// A key that is there already is replaced instead of refused (`DEBUG RELOAD MERGE`).
+    pub replace: bool,
+}
+
+/// Puts what a reader yields into the keyspace.
+pub struct EngineSink<'e> {
+    engine: &'e Engine,
+    mode: LoadMode,
+    effects: UnitEffects,
+    now_ms: i64,
+    replid: Option<String>,
+    offset: Option<u64>,
+    stream_db: i64,
+    /// What came so far.
+    pub loaded: Loaded,
+}
+
+impl<'e> EngineSink<'e> {
+    /// A sink into this engine's keyspace.
+    pub fn new(engine: &'e Engine, mode: LoadMode) -> EngineSink<'e> {
+        EngineSink {
+            engine,
+            mode,
+            effects: UnitEffects::new(),
+            now_ms: clock::unix_ms(),
+            replid: None,
+            offset: None,
+            stream_db: -1,
+            loaded: Loaded::default(),
+        }
+    }
+
+    /// What came, at the end of the stream.
+    pub fn finish(mut self) -> Loaded {
+        if let (Some(replid), Some(offset)) = (self.replid.take(), self.offset) {
+            self.loaded.point = Some(StreamPoint {
+                replid,
+                offset,
+                db: self.stream_db,
+            });
+        }
+        self.loaded
+    }
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok()
+}
+
+impl Sink for EngineSink<'_> {
+    fn aux(&mut self, name: &[u8], value: &[u8], _: u64) -> Verdict {
+        match name {
+            b"repl-id" if value.len() == 40 => self.replid = text(value).map(str::to_owned),
+            b"repl-offset" => self.offset = text(value).and_then(|t| t.parse().ok()),
+            b"repl-stream-db" => {
+                self.stream_db = text(value).and_then(|t| t.parse().ok()).unwrap_or(-1);
+            }
+            b"redis-ver" => {
+                tracing::info!(
+                    "Loading RDB produced by version {}",
+                    String::from_utf8_lossy(value)
+                );
+            }
+            b"ctime" => {
+                let made = text(value).and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
+                let age = (self.now_ms / 1000 - made).max(0);
+                tracing::info!("RDB age {age} seconds");
+            }
+            b"used-mem" => {
+                let used = text(value)
+                    .and_then(|t| t.parse::<f64>().ok())
+                    .unwrap_or(0.0);
+                tracing::info!("RDB memory usage when created {:.2} Mb", used / 1048576.0);
+            }
+            b"aof-base" if value == b"1" => tracing::info!("RDB is base AOF"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn function(&mut self, code: &[u8], _: u64) -> Verdict {
+        self.loaded.functions.push(code.to_vec());
+        Ok(())
+    }
+
+    fn select_db(&mut self, db: u64, _: u64) -> Verdict {
+        let databases = self.engine.keyspace.databases();
+        if db >= databases as u64 {
+            return Err(format!(
+                "FATAL: Data file was created with a Redis server configured to handle more than \
+                 {databases} databases. Exiting"
+            ));
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Verdict {
+        if !self.mode.keep_due && entry.expire_ms.is_some_and(|at| at < self.now_ms) {
+            self.loaded.expired += 1;
+            return Ok(());
+        }
+        let db = usize::try_from(entry.db).unwrap_or(usize::MAX);
+        let mut mask = ShardMask::NONE;
+        mask.add_hash(hash::of(entry.key));
+        let options = UnitOptions {
+            now_ms: self.now_ms,
+            access: clock::lru_seconds_at(self.now_ms),
+            expiry: ExpiryMode::Ignore,
+            notify: 0,
+            log: false,
+            unlink_expired: false,
+        };
+        let mut unit = Unit::new(self.engine.keyspace.lock(mask), options, &mut self.effects);
+        if !self.mode.replace && unit.exists(db, entry.key) {
+            return Err(format!(
+                "RDB has duplicated key '{}' in DB {db}",
+                String::from_utf8_lossy(entry.key)
+            ));
+        }
+        let expiry = entry.expire_ms.map_or(Expiry::Clear, Expiry::At);
+        unit.set_value(db, entry.key, entry.value, expiry);
+        drop(unit);
+        self.loaded.keys += 1;
+        let delay_us = self.engine.config.current().rdb.key_load_delay;
+        if delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(delay_us as u64));
+        }
+        Ok(())
+    }
+
+    fn empty_key(&mut self, _: u64, _: &[u8]) -> Verdict {
+        self.loaded.empty += 1;
+        Ok(())
+    }
+}
+
+/// Why the data could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is there and cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The stream is damaged or holds what does not exist here.
+    #[error("{}", .0.log_lines().join("\n"))]
+    Stream(Error),
+}
+
+/// How readers are to read, by the configuration.
+pub fn reader_options(engine: &Engine) -> Options {
+    let settings = engine.config.current();
+    Options {
+        limits: super::limits::of(&settings),
+        skip_checksum: !settings.rdb.rdbchecksum,
+        ..Options::default()
+    }
+}
+
+/// Loads an RDB stream to its end.
+///
+/// # Errors
+/// What is wrong with it; keys that came before it are there.
+pub fn load_stream<R: Read>(
+    engine: &Engine,
+    stream: R,
+    mode: LoadMode,
+    progress: Option<Arc<AtomicU64>>,
+) -> Result<(Loaded, Summary), Error> {
+    let mut sink = EngineSink::new(engine, mode);
+    let mut reader = Reader::new(
+        stream,
+        Options {
+            progress,
+            ..reader_options(engine)
+        },
+    );
+    let summary = reader.load(&mut sink)?;
+    Ok((sink.finish(), summary))
+}
+
+/// Loads the RDB file at `path`, with Redis's log lines; `None` if there is none.
+///
+/// # Errors
+/// See [`LoadError`]; what is to be logged is its text.
+pub fn load_file(
+    engine: &Engine,
+    path: &Path,
+    mode: LoadMode,
+    status: &LoadStatus,
+) -> Result<Option<Loaded>, LoadError> {
+    let Some(file) = LoadFile::open(path)? else {
+        return Ok(None);
+    };
+    let begun = Instant::now();
+    status.total_bytes.store(file.size, Ordering::Relaxed);
+    status.loaded_bytes.store(0, Ordering::Relaxed);
+    let progress = Some(Arc::clone(&status.loaded_bytes));
+    let (loaded, _) = load_stream(engine, file, mode, progress).map_err(LoadError::Stream)?;
+    tracing::info!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+        loaded.keys,
+        loaded.expired,
+        loaded.empty
+    );
+    tracing::info!(
+        "DB loaded from disk: {:.3} seconds",
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(Some(loaded))
+}

@@ -1,0 +1,135 @@
+//! A snapshot as an RDB stream: what BGSAVE, SAVE, an AOF rewrite and a full sync have in common.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::config::{Config, REDIS_VERSION};
+use crate::keyspace::shard::Captured;
+use crate::keyspace::snapshot::Snapshot;
+use crate::persist::rdb::writer::{Config as Format, Origin, ReplicationPoint, Usage, Writer};
+
+/// Where a data set stands in a replication stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamPoint {
+    /// The history: 40 hexadecimal digits.
+    pub replid: String,
+    /// Bytes of stream that the data set contains.
+    pub offset: u64,
+    /// The database selected in the stream; -1 for none.
+    pub db: i64,
+}
+
+/// What is written around the entries.
+#[derive(Clone, Debug, Default)]
+pub struct Heading {
+    /// The data set's place in a replication stream.
+    pub point: Option<StreamPoint>,
+    /// Sources of function libraries.
+    pub functions: Vec<Vec<u8>>,
+    /// The stream is the base of an append-only file.
+    pub aof_base: bool,
+    /// Leave the keys out (`REPLCONF rdb-filter-only`).
+    pub without_data: bool,
+}
+
+/// Progress of a snapshot that others look at, and how they stop it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Set by who wants the snapshot to end without a result.
+    pub cancelled: AtomicBool,
+    /// Keys written.
+    pub keys: std::sync::atomic::AtomicU64,
+}
+
+/// How the configuration wants RDB streams written.
+pub fn format(config: &Config) -> Format {
+    let settings = config.current();
+    let rdb = &settings.rdb;
+    Format {
+        compress: rdb.rdbcompression,
+        checksum: rdb.rdbchecksum,
+        ..Format::default()
+    }
+    .with_version(u16::try_from(rdb.rdb_version).unwrap_or(u16::MAX))
+}
+
+/// Writes a snapshot from the header to the last entry.
+///
+/// # Errors
+/// What the stream says, or `Interrupted` once the snapshot is cancelled.
+pub fn write<W: Write>(
+    mut snapshot: Snapshot,
+    writer: &mut Writer<W>,
+    heading: &Heading,
+    config: &Config,
+    progress: &Progress,
+) -> io::Result<()> {
+    let point = heading.point.as_ref().map(|p| ReplicationPoint {
+        stream_db: p.db,
+        id: &p.replid,
+        offset: i64::try_from(p.offset).unwrap_or(i64::MAX),
+    });
+    writer.header(&Origin {
+        server_version: REDIS_VERSION,
+        created_s: clock::unix_ms() / 1000,
+        used_memory: super::memory::used(),
+        replication: point,
+        aof_base: heading.aof_base,
+    })?;
+    for code in &heading.functions {
+        writer.function(code)?;
+    }
+    if heading.without_data {
+        return Ok(());
+    }
+    for (db, size) in snapshot.sizes().iter().enumerate() {
+        if size.keys > 0 {
+            writer.select_db(db as u32)?;
+            writer.size_hint(db as u32, size.keys as u64, size.volatile as u64)?;
+        }
+    }
+    let mut out: Vec<Captured> = Vec::new();
+    let now_s = clock::lru_seconds();
+    while snapshot.next(&mut out) {
+        if progress.cancelled.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let keys = out.len() as u64;
+        for c in out.drain(..) {
+            let delay_us = config.current().rdb.rdb_key_save_delay;
+            writer.entry(
+                c.db as u32,
+                &c.key,
+                c.value.as_ref(),
+                c.expire_ms,
+                usage(&c, now_s),
+            )?;
+            if delay_us > 0 {
+                std::thread::sleep(Duration::from_micros(delay_us as u64));
+            }
+            if progress.cancelled.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        progress.keys.fetch_add(keys, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Without an eviction policy that needs it, Redis writes no access time, and neither do we.
+fn usage(_: &Captured, _: u32) -> Usage {
+    Usage::None
+}
+
+/// Lowers the priority of the calling thread: what slows down under pressure is the snapshot,
+/// never the clients.
+pub fn yield_to_clients() {
+    const NICENESS: i32 = 10;
+    if let Some(id) =
+        rustix::process::Pid::from_raw(rustix::thread::gettid().as_raw_nonzero().get())
+    {
+        let _ = rustix::process::setpriority_process(Some(id), NICENESS);
+    }
+}
