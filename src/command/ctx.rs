@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::base::num;
 use crate::config::Settings;
 use crate::keyspace::entry::{Entry, EntryRef};
 use crate::keyspace::unit::{Expiry, Missing, NotifyClass, Unit, WrongType};
 use crate::keyspace::value::{Collection, StrRef, Value, ValueRef};
-use crate::oplog::effect::Effect;
+use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::reply::Reply;
 
 use super::dispatch::Engine;
-use super::session::Session;
+use super::engine::Gate;
+use super::session::{Origin, Session};
 
 /// What a handler returns: the effect of what it did, or the error to reply with, in which case
 /// it changed nothing.
@@ -50,6 +52,14 @@ impl From<WrongType> for CommandError {
             "WRONGTYPE Operation against a key holding the wrong kind of value",
         ))
     }
+}
+
+/// The integer an argument is.
+///
+/// # Errors
+/// [`CommandError::NOT_INTEGER`].
+pub fn int_arg(arg: &[u8]) -> Result<i64, CommandError> {
+    num::parse_i64(arg).ok_or(CommandError::NOT_INTEGER)
 }
 
 /// A reply that comes later: the rest of the connection's commands wait for it. It is awaited on
@@ -172,6 +182,26 @@ impl Ctx<'_> {
     /// Sets or clears the expiry of `key`. Whether it was there.
     pub fn set_expiry(&mut self, key: &[u8], expire_ms: Option<i64>) -> bool {
         self.unit.set_expiry(self.session.db, key, expire_ms)
+    }
+
+    /// The effect of a command that is logged as `argv` instead of as it came.
+    pub fn rewritten(&self, argv: &[&[u8]]) -> Effect {
+        if self.unit.options.log {
+            Effect::Rewritten(Encoded::one(argv))
+        } else {
+            Effect::None
+        }
+    }
+
+    /// Whether a client's limits apply: not to what a primary or a file dictates.
+    pub fn is_client(&self) -> bool {
+        self.session.origin == Origin::Client
+    }
+
+    /// Whether a key that is given a time in the past goes at once: on a primary. A replica and
+    /// a file that is loaded keep it until they are told.
+    pub fn deletes_expired(&self) -> bool {
+        self.is_client() && !self.engine.gates.is(Gate::REPLICA)
     }
 
     /// Notes a keyspace event.

@@ -25,9 +25,13 @@ use crate::base::{args, clock};
 use crate::client::Registry;
 use crate::client::registry::NewClient;
 use crate::config::{Config, LoadSource};
-use crate::keyspace::locks::Keyspace;
+use crate::keyspace::entry::Meta;
+use crate::keyspace::locks::{Keyspace, ShardMask};
+use crate::keyspace::shard::NewValue;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
+use crate::keyspace::value::Value;
+use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::oplog::log::{Cursor, Log};
 use crate::resp::reply::{Proto, Reply};
 
@@ -157,6 +161,27 @@ impl TestServer {
     }
 }
 
+impl TestServer {
+    /// Sets a hash in database 0 behind the commands' back: nothing is logged.
+    pub fn put_hash(&self, key: &str, fields: &[(&str, &str)]) {
+        let mut hash = Hash::new();
+        for (field, value) in fields {
+            hash.set(field.as_bytes(), value.as_bytes(), &HashLimits::default());
+        }
+        self.put(key.as_bytes(), hash.into());
+    }
+
+    /// Sets a new key's value in database 0 behind the commands' back: nothing is logged.
+    pub fn put(&self, key: &[u8], value: Value) {
+        let hash = crate::keyspace::hash::of(key);
+        let mut mask = ShardMask::NONE;
+        mask.add_hash(hash);
+        let mut locked = self.engine.keyspace.lock(mask);
+        let shard = locked.shard_for(hash).unwrap();
+        shard.insert(0, hash, key, NewValue::Value(value), Meta::default());
+    }
+}
+
 impl Deref for TestServer {
     type Target = TestClient;
 
@@ -191,6 +216,14 @@ impl TestClient {
     /// Runs a command line, with the quoting rules of inline commands.
     pub fn run(&mut self, line: &str) -> String {
         self.reply(line).to_string()
+    }
+
+    /// Runs each line and compares its reply.
+    #[track_caller]
+    pub fn expect(&mut self, lines: &[(&str, &str)]) {
+        for (line, reply) in lines {
+            assert_eq!(self.run(line), *reply, "{line}");
+        }
     }
 
     /// As [`TestClient::run`], with the arguments as they are.

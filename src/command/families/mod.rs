@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod persistence;
+pub mod string;
 
 use crate::resp::reply::Reply;
 
@@ -45,10 +46,19 @@ const TRANSACTIONS: Family = &[
     ("unwatch", multi::unwatch, Locks::Own),
 ];
 
+/// Every family, a line each.
+const FAMILIES: &[Family] = &[
+    TRANSACTIONS,
+    command::HANDLERS,
+    persistence::HANDLERS,
+    string::HANDLERS,
+];
+
 /// Every command that exists.
 pub fn handlers() -> Vec<(&'static str, Action)> {
-    [TRANSACTIONS, command::HANDLERS, persistence::HANDLERS]
-        .into_iter()
+    FAMILIES
+        .iter()
+        .copied()
         .flatten()
         .map(|&(name, run, locks)| (name, Action { run, locks }))
         .collect()
