@@ -31,7 +31,11 @@
 //!
 //! The AOF reads the same stream with two differences. Stretches for replicas alone (PING,
 //! REPLCONF GETACK, PUBLISH) are marked and skipped. When annotations are on, the log notes at
-//! which offset a new second began, and an AOF cursor yields that second between two units.
+//! which offset a new second began, and the AOF's cursor yields that second between two units.
+//!
+//! A rewrite of the AOF splits the stream: what is before belongs to the old file, what is behind
+//! to the new one. [`Log::aof_barrier`], called in the instant of the snapshot, makes the AOF's
+//! cursor stop there, so that it cannot run past before the writer has heard of the rewrite.
 
 mod chunks;
 mod cursor;
@@ -39,7 +43,7 @@ mod cursor;
 mod tests;
 mod wakeup;
 
-pub use cursor::{Cursor, Piece, Segments};
+pub use cursor::{AofRead, Cursor, Piece, Segments};
 pub use wakeup::WakeHandle;
 
 use self::chunks::{Chunks, MAX_CHUNK_BYTES};
@@ -112,6 +116,8 @@ struct State {
     backlog: Option<(u64, u64)>,
     skips: VecDeque<Skip>,
     seconds: VecDeque<Second>,
+    /// Where the AOF's cursor stops until it is told to go on.
+    barriers: VecDeque<u64>,
     annotate: bool,
     last_second: i64,
     scratch: Vec<u8>,
@@ -141,6 +147,7 @@ impl Log {
                 backlog: None,
                 skips: VecDeque::new(),
                 seconds: VecDeque::new(),
+                barriers: VecDeque::new(),
                 annotate: false,
                 last_second: 0,
                 scratch: Vec::new(),
@@ -270,6 +277,7 @@ impl Log {
         state.chunks.reset(offset);
         state.skips.clear();
         state.seconds.clear();
+        state.barriers.clear();
         state.db = db;
         if let Some((_, created)) = &mut state.backlog {
             *created = offset;
@@ -289,9 +297,23 @@ impl Log {
         self.open(None, false)
     }
 
-    /// The AOF's cursor, at the end of the stream.
+    /// The AOF's cursor, at the end of the stream. There is one at a time.
     pub fn aof_reader(self: &Arc<Self>) -> Option<Cursor> {
         self.open(None, true)
+    }
+
+    /// Makes the AOF's cursor stop at the present end of the stream, and returns that place. To be
+    /// called with every shard locked; [`Cursor::pass_barrier`] lets the cursor go on.
+    pub fn aof_barrier(&self) -> Position {
+        let mut state = self.state.lock();
+        let offset = state.chunks.end();
+        if state.readers.iter().any(|reader| reader.for_aof) {
+            state.barriers.push_back(offset);
+        }
+        Position {
+            offset,
+            db: state.db,
+        }
     }
 
     fn open(self: &Arc<Self>, from: Option<u64>, for_aof: bool) -> Option<Cursor> {

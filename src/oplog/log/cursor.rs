@@ -24,6 +24,17 @@ pub enum Piece {
     Second(i64),
 }
 
+/// Where reading for the AOF stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AofRead {
+    /// There is more to read.
+    More,
+    /// At the end of the stream, that is behind a whole unit.
+    End,
+    /// At a barrier; see [`Log::aof_barrier`].
+    Barrier,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Cursor {
@@ -77,20 +88,32 @@ impl Cursor {
         out
     }
 
-    /// The next bytes for the AOF, appended to `out`: at most about `max_bytes` of stream and
-    /// nothing at or behind the offset `limit`. Returns whether the cursor stands at the end of
-    /// the stream, that is behind a whole unit.
-    pub fn try_read_aof(&mut self, max_bytes: usize, limit: u64, out: &mut Vec<Piece>) -> bool {
+    /// The next bytes for the AOF, appended to `out`: at most about `max_bytes` of stream.
+    pub fn try_read_aof(&mut self, max_bytes: usize, out: &mut Vec<Piece>) -> AofRead {
         let mut state = self.log.state.lock();
         let end = state.chunks.end();
-        let to = end
-            .min(self.position.saturating_add(max_bytes as u64))
-            .min(limit);
+        let barrier = state.barriers.front().copied();
+        let to = end.min(self.position.saturating_add(max_bytes as u64));
+        let to = barrier.map_or(to, |barrier| to.min(barrier));
         while self.position < to {
             self.position = state.read_piece_for_aof(self.position, to, out);
         }
         state.moved(self.id, self.position);
-        self.position == end
+        if barrier == Some(self.position) {
+            AofRead::Barrier
+        } else if self.position == end {
+            AofRead::End
+        } else {
+            AofRead::More
+        }
+    }
+
+    /// Goes on behind the barrier this cursor stands at.
+    pub fn pass_barrier(&mut self) {
+        let mut state = self.log.state.lock();
+        if state.barriers.front() == Some(&self.position) {
+            state.barriers.pop_front();
+        }
     }
 
     /// Waits until there is something to read. Safe to drop and to call again.
@@ -133,6 +156,7 @@ impl Drop for Cursor {
         if self.for_aof && !state.readers.iter().any(|reader| reader.for_aof) {
             state.skips.clear();
             state.seconds.clear();
+            state.barriers.clear();
         }
         state.trim();
         self.log.finish(state);

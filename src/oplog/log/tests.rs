@@ -29,7 +29,7 @@ fn read_all(cursor: &mut Cursor) -> String {
 
 fn read_all_aof(cursor: &mut Cursor) -> Vec<Piece> {
     let mut out = Vec::new();
-    while !cursor.try_read_aof(1 << 20, u64::MAX, &mut out) {}
+    while cursor.try_read_aof(1 << 20, &mut out) == AofRead::More {}
     out
 }
 
@@ -141,15 +141,34 @@ fn the_aof_misses_pings_and_nothing_else() {
 }
 
 #[test]
-fn the_aof_stops_at_a_limit_inside_the_stream() {
+fn the_aof_stops_at_a_barrier_and_replicas_do_not() {
     let log = Log::new();
+    assert_eq!(
+        log.aof_barrier(),
+        Position {
+            offset: 0,
+            db: None
+        }
+    );
     let mut aof = log.aof_reader().unwrap();
+    let mut replica = log.reader_at_end().unwrap();
     let middle = append(&log, 0, "A");
+    assert_eq!(
+        log.aof_barrier(),
+        Position {
+            offset: middle,
+            db: Some(0)
+        }
+    );
     append(&log, 0, "B");
-    let mut out = Vec::new();
-    assert!(!aof.try_read_aof(1 << 20, middle, &mut out));
-    assert_eq!(joined(&out), format!("{SELECT_0}*1\r\n$1\r\nA\r\n"));
+    assert_eq!(
+        joined(&read_all_aof(&mut aof)),
+        format!("{SELECT_0}*1\r\n$1\r\nA\r\n")
+    );
     assert_eq!(aof.position(), middle);
+    assert_eq!(aof.try_read_aof(100, &mut Vec::new()), AofRead::Barrier);
+    assert!(read_all(&mut replica).ends_with("*1\r\n$1\r\nB\r\n"));
+    aof.pass_barrier();
     assert_eq!(joined(&read_all_aof(&mut aof)), "*1\r\n$1\r\nB\r\n");
 }
 
@@ -352,7 +371,7 @@ fn readers_of_any_speed_see_one_stream() {
             let mut out = Vec::new();
             while !done.load(Ordering::SeqCst) || aof.lag() > 0 {
                 aof.wait(Some(Duration::from_millis(2)));
-                aof.try_read_aof(7_000, u64::MAX, &mut out);
+                aof.try_read_aof(7_000, &mut out);
             }
             joined(&out).into_bytes()
         });

@@ -1,0 +1,433 @@
+//! The writer's thread, its helper for background fsyncs, and the handle to both.
+
+use super::engine::{BackgroundSync, Engine, Next, Open, Policy, Rotated, Rotation};
+use super::folder::strerror;
+use super::sink::{AofFile, Target};
+use super::status::Status;
+use crate::base::clock;
+use crate::oplog::durable::Need;
+use crate::oplog::log::{Cursor, Log, Position, WakeHandle};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tracing::warn;
+
+/// Ends the process; called when a write can neither be made durable nor taken back.
+pub type OnFatal = Arc<dyn Fn() + Send + Sync>;
+
+type Answer<T> = mpsc::SyncSender<T>;
+
+enum Order {
+    Rotate(Rotation),
+    Configure(Policy),
+    Flush(Answer<io::Result<()>>),
+    /// Flush, sync, answer how far the file is complete, and end.
+    Stop(Answer<(u64, io::Result<()>)>),
+}
+
+impl Order {
+    /// Nobody is there to carry it out. Flush and stop say so by dropping their channel.
+    fn refuse(self) {
+        if let Order::Rotate(rotation) = self {
+            (rotation.done)(Err(gone()));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    orders: VecDeque<Order>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Orders {
+    queue: Mutex<Queue>,
+}
+
+impl Orders {
+    /// The next one. A function, so that the lock is gone before the order is carried out.
+    fn next(&self) -> Option<Order> {
+        self.queue.lock().orders.pop_front()
+    }
+
+    /// Adds what `order` makes while no other order can come in between.
+    fn push<T>(&self, order: impl FnOnce() -> (Order, T)) -> T {
+        let mut queue = self.queue.lock();
+        let (order, result) = order();
+        if queue.closed {
+            drop(queue);
+            order.refuse();
+        } else {
+            queue.orders.push_back(order);
+        }
+        result
+    }
+
+    fn close(&self) {
+        let left = {
+            let mut queue = self.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.orders)
+        };
+        left.into_iter().for_each(Order::refuse);
+    }
+}
+
+/// The writer's thread. Dropping the handle stops it as [`Writer::stop`] does.
+pub struct Writer {
+    orders: Arc<Orders>,
+    wake: WakeHandle,
+    log: Arc<Log>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `cursor` stands where `target` begins or goes on.
+    pub fn start(
+        cursor: Cursor,
+        target: Target,
+        policy: Policy,
+        status: Arc<Status>,
+        on_fatal: OnFatal,
+    ) -> io::Result<Self> {
+        let orders = Arc::new(Orders::default());
+        let wake = cursor.wake_handle();
+        let log = Arc::clone(cursor.log());
+        let background = Box::new(SyncThread::start(wake.clone())?);
+        let engine = Engine::new(cursor, target, policy, status, background, now_ms());
+        let loop_orders = Arc::clone(&orders);
+        let thread = thread::Builder::new()
+            .name("aof-writer".to_owned())
+            .spawn(move || {
+                run(engine, &loop_orders, &on_fatal);
+                loop_orders.close();
+            })?;
+        Ok(Self {
+            orders,
+            wake,
+            log,
+            thread: Some(thread),
+        })
+    }
+
+    /// What starts rotations from elsewhere.
+    pub fn rotator(&self) -> Rotator {
+        Rotator {
+            orders: Arc::clone(&self.orders),
+            wake: self.wake.clone(),
+            log: Arc::clone(&self.log),
+        }
+    }
+
+    /// Changes the policy.
+    pub fn configure(&self, policy: Policy) {
+        self.order(Order::Configure(policy));
+    }
+
+    /// Blocks until what the log holds now is in the file and on disk, or cannot be.
+    pub fn flush(&self) -> io::Result<()> {
+        let (answer, result) = mpsc::sync_channel(1);
+        self.order(Order::Flush(answer));
+        result.recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Blocks until what the log holds now is in the file and on disk, or cannot be, and ends the
+    /// thread. Returns the offset up to which the file is complete.
+    pub fn stop(mut self) -> (u64, io::Result<()>) {
+        let (answer, result) = mpsc::sync_channel(1);
+        self.order(Order::Stop(answer));
+        let result = result.recv().unwrap_or_else(|_| (0, Err(gone())));
+        self.join();
+        result
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.push(|| (order, ()));
+        self.wake.wake();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("The AOF writer's thread has died");
+        }
+        // Nobody brings anything to disk any more, so no reply waits for it.
+        self.log.durability().set_need(Need::Nothing);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let (answer, _) = mpsc::sync_channel(1);
+            self.order(Order::Stop(answer));
+            self.join();
+        }
+    }
+}
+
+/// Splits the file at the present end of the log.
+#[derive(Clone)]
+pub struct Rotator {
+    orders: Arc<Orders>,
+    wake: WakeHandle,
+    log: Arc<Log>,
+}
+
+impl Rotator {
+    /// Goes on in another file from here; called with every shard locked, and quick. `open` is
+    /// called once the present file is complete and on disk; `done` learns the size of that file,
+    /// or why the present file goes on.
+    pub fn rotate_here(&self, open: Open, done: Rotated) -> Position {
+        // Barrier and order are made in one: a flush ordered later finds both or neither.
+        let at = self.orders.push(|| {
+            let at = self.log.aof_barrier();
+            (Order::Rotate(Rotation { at, open, done }), at)
+        });
+        self.wake.wake();
+        at
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the AOF writer's thread has ended")
+}
+
+fn now_ms() -> u64 {
+    clock::mono_us() / 1000
+}
+
+fn run(mut engine: Engine, orders: &Orders, on_fatal: &OnFatal) {
+    loop {
+        while let Some(order) = orders.next() {
+            match order {
+                Order::Rotate(rotation) => engine.rotations.push_back(rotation),
+                Order::Configure(policy) => engine.configure(policy),
+                Order::Flush(answer) => drop(answer.send(engine.flush(now_ms()))),
+                Order::Stop(answer) => {
+                    let result = engine.flush(now_ms());
+                    let written = engine.written_offset();
+                    for rotation in engine.rotations.drain(..) {
+                        Order::Rotate(rotation).refuse();
+                    }
+                    if engine.is_fatal() {
+                        on_fatal();
+                    }
+                    drop(answer.send((written, result)));
+                    return;
+                }
+            }
+        }
+        match engine.step(now_ms()) {
+            Next::Again => {}
+            Next::Sleep { timeout_ms } => {
+                let cursor = engine.cursor();
+                let beyond = if engine.wants_more() {
+                    cursor.position()
+                } else {
+                    u64::MAX
+                };
+                cursor.wait_beyond(beyond, timeout_ms.map(Duration::from_millis));
+            }
+            Next::Fatal => {
+                on_fatal();
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct SyncState {
+    job: Option<Arc<dyn AofFile>>,
+    result: Option<io::Result<()>>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct SyncShared {
+    state: Mutex<SyncState>,
+    changed: Condvar,
+}
+
+/// Syncs one file at a time on a thread of its own and wakes the writer when it is done.
+struct SyncThread {
+    shared: Arc<SyncShared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SyncThread {
+    fn start(wake: WakeHandle) -> io::Result<Self> {
+        let shared = Arc::new(SyncShared::default());
+        let work = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("aof-fsync".to_owned())
+            .spawn(move || {
+                let mut state = work.state.lock();
+                loop {
+                    if let Some(file) = state.job.take() {
+                        drop(state);
+                        let result = file.sync();
+                        drop(file);
+                        state = work.state.lock();
+                        state.result = Some(result);
+                        wake.wake();
+                    } else if state.closed {
+                        return;
+                    } else {
+                        work.changed.wait(&mut state);
+                    }
+                }
+            })?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl BackgroundSync for SyncThread {
+    fn start(&mut self, file: Arc<dyn AofFile>) {
+        self.shared.state.lock().job = Some(file);
+        self.shared.changed.notify_one();
+    }
+
+    fn poll(&mut self) -> Option<io::Result<()>> {
+        self.shared.state.lock().result.take()
+    }
+}
+
+impl Drop for SyncThread {
+    fn drop(&mut self) {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("The AOF fsync thread has died: {}", strerror(&gone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::Fsync;
+    use super::*;
+    use crate::oplog::effect::UnitEffects;
+    use std::fs::{self, OpenOptions};
+    use std::path::Path;
+
+    fn open(path: &Path) -> io::Result<Arc<dyn AofFile>> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn append(log: &Log, number: u32) -> u64 {
+        let mut unit = UnitEffects::new();
+        unit.push(0, &[b"SET", number.to_string().as_bytes()]);
+        let offset = log.append(&unit);
+        log.wake();
+        offset
+    }
+
+    fn start(log: &Arc<Log>, path: &Path, fsync: Fsync) -> Writer {
+        Writer::start(
+            log.aof_reader().unwrap(),
+            Target {
+                file: open(path).unwrap(),
+                size: 0,
+                select: None,
+            },
+            Policy {
+                fsync,
+                no_sync_during_snapshot: false,
+            },
+            Arc::new(Status::default()),
+            Arc::new(|| panic!("fatal")),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn replies_are_released_by_a_thread_nobody_nudges() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::new();
+        let path = dir.path().join("a");
+        let writer = start(&log, &path, Fsync::Always);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for number in 0..20 {
+            let offset = append(&log, number);
+            runtime.block_on(log.durability().wait(offset));
+            assert!(fs::metadata(&path).unwrap().len() >= offset);
+        }
+        let (offset, result) = writer.stop();
+        assert!(result.is_ok());
+        assert_eq!((offset, log.is_active()), (log.end_offset(), false));
+        assert_eq!(log.durability().need(), Need::Nothing);
+    }
+
+    #[test]
+    fn rotations_under_load_lose_and_repeat_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::new();
+        log.backlog_create(1 << 30);
+        let writer = start(&log, &dir.path().join("0"), Fsync::EverySec);
+        let rotator = writer.rotator();
+        let mut splits = Vec::new();
+        thread::scope(|scope| {
+            for thread in 0..2 {
+                let log = &log;
+                scope.spawn(move || {
+                    (0..20_000).for_each(|i| drop(append(log, thread * 100_000 + i)))
+                });
+            }
+            for number in 1..6 {
+                thread::sleep(Duration::from_millis(5));
+                let path = dir.path().join(number.to_string());
+                let at = rotator.rotate_here(
+                    Box::new(move || open(&path)),
+                    Box::new(|result| assert!(result.is_ok())),
+                );
+                splits.push(at);
+            }
+        });
+        assert!(writer.stop().1.is_ok());
+        let mut expected = Vec::new();
+        for bytes in log.reader(0).unwrap().try_read(usize::MAX) {
+            expected.extend_from_slice(&bytes);
+        }
+        let mut files = Vec::new();
+        for number in 0..6usize {
+            let content = fs::read(dir.path().join(number.to_string())).unwrap();
+            let select = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
+            let from = splits
+                .get(number.wrapping_sub(1))
+                .and_then(|at| at.db)
+                .map_or(0, |_| if content.is_empty() { 0 } else { select.len() });
+            files.extend_from_slice(&content[from..]);
+        }
+        assert!(files == expected);
+    }
+
+    #[test]
+    fn orders_to_a_stopped_writer_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::new();
+        let writer = start(&log, &dir.path().join("a"), Fsync::No);
+        let rotator = writer.rotator();
+        drop(writer);
+        let (answer, result) = mpsc::channel();
+        rotator.rotate_here(
+            Box::new(|| Err(gone())),
+            Box::new(move |outcome| drop(answer.send(outcome.is_err()))),
+        );
+        assert!(result.recv().unwrap());
+    }
+}
