@@ -502,18 +502,24 @@ impl Engine {
     }
 
     fn sleep(&self, now_ms: u64) -> Next {
+        let timeout = |at: u64| at.saturating_sub(now_ms).max(1);
+        if let Some(at) = self.retry_at_ms {
+            return Next::Sleep {
+                timeout_ms: Some(timeout(at)),
+            };
+        }
         // A background fsync wakes the writer when it is done.
         let sync_due = self.policy.fsync == Fsync::EverySec && self.unsynced;
         let sync_at = (sync_due && self.syncing.is_none() && !self.syncs_suspended())
             .then_some(self.last_sync_ms + SYNC_EVERY_MS);
         // Whether a snapshot still runs is asked anew now and then.
         let recheck_at = (self.unsynced && self.syncs_suspended()).then_some(now_ms + 100);
-        let due = [sync_at, self.retry_at_ms, recheck_at]
-            .into_iter()
-            .flatten()
-            .min();
         Next::Sleep {
-            timeout_ms: due.map(|at| at.saturating_sub(now_ms).max(1)),
+            timeout_ms: [sync_at, recheck_at]
+                .into_iter()
+                .flatten()
+                .min()
+                .map(timeout),
         }
     }
 }

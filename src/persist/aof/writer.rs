@@ -385,7 +385,9 @@ mod tests {
             for thread in 0..2 {
                 let log = &log;
                 scope.spawn(move || {
-                    (0..20_000).for_each(|i| drop(append(log, thread * 100_000 + i)))
+                    for i in 0..20_000 {
+                        append(log, thread * 100_000 + i);
+                    }
                 });
             }
             for number in 1..6 {
@@ -426,7 +428,7 @@ mod tests {
         let (answer, result) = mpsc::channel();
         rotator.rotate_here(
             Box::new(|| Err(gone())),
-            Box::new(move |outcome| drop(answer.send(outcome.is_err()))),
+            Box::new(move |outcome| answer.send(outcome.is_err()).unwrap()),
         );
         assert!(result.recv().unwrap());
     }
