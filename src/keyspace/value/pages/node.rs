@@ -153,8 +153,8 @@ impl<const VALUES: bool> Node<VALUES> {
 
     /// The page and the index entry of a key.
     pub fn find(&self, key: &Key<'_>) -> Option<(&Page<VALUES>, usize)> {
-        let (page, lo, _) = self.page_at(key.position)?;
-        Some((page, page.find(key, lo).ok()?))
+        let (page, lo, hi) = self.page_at(key.position)?;
+        Some((page, page.find(key, lo, hi).ok()?))
     }
 
     /// The page and the index entry of the record of that rank.
@@ -315,7 +315,7 @@ fn upsert_page<const VALUES: bool>(
         return false;
     };
     let before = page.size_bytes();
-    let found = page.find(key, lo);
+    let found = page.find(key, lo, hi);
     match found {
         Ok(entry) if VALUES => page.set_value(entry, value),
         Ok(_) => return false,
@@ -346,11 +346,11 @@ fn remove_from_page<const VALUES: bool>(
     bytes: &mut usize,
 ) -> bool {
     let at = range.locate(slots, key.position);
-    let lo = range.of(slots, at).lo;
+    let Range { lo, hi } = range.of(slots, at);
     let Some(Slot { page, .. }) = slots.get_mut(at) else {
         return false;
     };
-    let Ok(entry) = page.find(key, lo) else {
+    let Ok(entry) = page.find(key, lo, hi) else {
         return false;
     };
     let before = page.size_bytes();
