@@ -258,7 +258,7 @@ pub(in crate::keyspace::value) fn span(buf: &[u8]) -> usize {
 
 fn span_long(buf: &[u8]) -> usize {
     match *buf {
-        [head @ STR12..STR32, low, ..] => 2 + (usize::from(head & 0x0F) << 8 | usize::from(low)),
+        [head @ 0xE0..=0xEF, low, ..] => 2 + (usize::from(head & 0x0F) << 8 | usize::from(low)),
         [STR32, a, b, c, d, ..] => 5 + u32::from_le_bytes([a, b, c, d]) as usize,
         [INT16 | OUTSIDE, ..] => 3,
         [INT24, ..] => 4,

@@ -386,11 +386,14 @@ impl<const VALUES: bool> Page<VALUES> {
         let Some(from) = self.block.used().checked_sub(records + len) else {
             return false;
         };
-        let last = self
-            .index()
-            .iter()
-            .position(|&raw| usize::from(Entry::read(raw).offset) == from);
-        let Some(last) = last else { return false };
+        // Short records may end the page where one of that length would begin.
+        if self.encoded(self.tail(from as u16)).len() != len {
+            return false;
+        }
+        let begins = |&raw: &[u8; ENTRY]| usize::from(Entry::read(raw).offset) == from;
+        let Some(last) = self.index().iter().position(begins) else {
+            return false;
+        };
         let bytes = self.block.bytes_mut();
         bytes.copy_within(records + from.., records + offset);
         if let Some(raw) = bytes.as_chunks_mut().0.get_mut(last) {
