@@ -195,6 +195,12 @@ impl Registry {
         client
     }
 
+    /// Sets the counts of accepted and refused connections back to zero.
+    pub fn reset_counts(&self) {
+        self.accepted.store(0, Ordering::Relaxed);
+        self.rejected.store(0, Ordering::Relaxed);
+    }
+
     /// Counts a connection that was refused.
     pub fn count_rejected(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);

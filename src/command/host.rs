@@ -2,6 +2,7 @@
 //! shutdown. Implemented by `server`; a test implements what it needs.
 
 use super::ctx::{CommandError, Suspended};
+use crate::config::Change;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
 
@@ -15,6 +16,16 @@ pub trait Host: Send + Sync {
 
     /// Frees emptied tables away from the caller's thread.
     fn free_later(&self, tables: Vec<Table>);
+
+    /// Gives a changed directive its effect, before the new settings are published. Called with
+    /// old and new exchanged to undo it.
+    ///
+    /// # Errors
+    /// The reason that CONFIG SET replies with.
+    fn setting_changed(&self, change: &Change<'_>) -> Result<(), String>;
+
+    /// `CONFIG RESETSTAT`, for what the engine does not count itself.
+    fn reset_stats(&self);
 
     /// Saving and loading, where there is any.
     fn persistence(&self) -> Option<&dyn Persistence> {

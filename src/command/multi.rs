@@ -73,10 +73,15 @@ pub fn discard(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
     if ctx.session.multi.is_none() {
         return Err(CommandError::new("ERR DISCARD without MULTI"));
     }
-    ctx.session.set_multi(None);
-    unwatch_all(ctx);
+    discard_all(ctx);
     reply.ok();
     Ok(Effect::None)
+}
+
+/// Leaves the transaction, if there is one, and forgets all watches.
+pub fn discard_all(ctx: &mut Ctx<'_>) {
+    ctx.session.set_multi(None);
+    unwatch_all(ctx);
 }
 
 /// `WATCH key [key ...]`

@@ -140,6 +140,12 @@ impl Session {
         self.client.db.store(db as u32, Ordering::Relaxed);
     }
 
+    /// Whether the client is on this machine.
+    pub fn is_local(&self) -> bool {
+        let addr = &self.client.addr;
+        self.client.unix_socket || addr.starts_with("127.0.0.1:") || addr.starts_with("[::1]:")
+    }
+
     /// Whether a watched key has changed.
     pub fn watch_broken(&self) -> bool {
         self.watch_flag.load(Ordering::Acquire)

@@ -58,6 +58,11 @@ impl Slowlog {
         self.len() == 0
     }
 
+    /// Keeps the newest `max_len` entries.
+    pub fn truncate(&self, max_len: usize) {
+        self.entries.lock().truncate(max_len);
+    }
+
     /// Forgets all entries.
     pub fn reset(&self) {
         self.entries.lock().clear();

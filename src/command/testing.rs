@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use crate::base::{args, clock};
 use crate::client::Registry;
 use crate::client::registry::NewClient;
-use crate::config::{Config, LoadSource};
+use crate::config::{Change, Config, LoadSource};
 use crate::keyspace::entry::Meta;
 use crate::keyspace::locks::{Keyspace, ShardMask};
 use crate::keyspace::shard::NewValue;
@@ -404,6 +404,12 @@ impl Host for TestHost {
     fn free_later(&self, tables: Vec<Table>) {
         drop(tables);
     }
+
+    fn setting_changed(&self, _: &Change<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn reset_stats(&self) {}
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -37,6 +37,9 @@ protected mode by editing the Redis configuration file, and setting the protecte
 restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
 default user. NOTE: You only need to do one of the above things in order for the server to start \
 accepting connections from the outside.\r\n";
+
+/// How long replacing sockets waits for the main thread to close the old ones.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection on its way to a worker.
 #[derive(Debug)]
@@ -216,11 +219,19 @@ fn bind_unix(
     bound().map_err(|error| ListenError::Unix { error })
 }
 
+/// The TCP sockets that are being accepted on.
+#[derive(Default)]
+struct Tcp {
+    tasks: Vec<JoinHandle<()>>,
+    /// The addresses and the port they were bound to.
+    bound_to: Option<(Vec<String>, u16)>,
+}
+
 /// The sockets that are being accepted on.
 pub struct Listeners {
     engine: Arc<Engine>,
     workers: Arc<Mutex<Workers>>,
-    tcp: Mutex<Vec<JoinHandle<()>>>,
+    tcp: Mutex<Tcp>,
     unix: Mutex<Option<PathBuf>>,
 }
 
@@ -237,10 +248,10 @@ impl Listeners {
         let listeners = Arc::new(Listeners {
             engine: Arc::clone(engine),
             workers: Arc::new(Mutex::new(workers)),
-            tcp: Mutex::new(Vec::new()),
+            tcp: Mutex::new(Tcp::default()),
             unix: Mutex::new(None),
         });
-        listeners.accept_tcp(bound.tcp)?;
+        listeners.accept_tcp(bound.tcp, &engine.config.current())?;
         if let Some((listener, path)) = bound.unix {
             let listener = UnixListener::from_std(listener)?;
             *listeners.unix.lock() = Some(path.clone());
@@ -250,35 +261,54 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn accept_tcp(self: &Arc<Self>, bound: Vec<std::net::TcpListener>) -> io::Result<()> {
-        let mut tasks = self.tcp.lock();
+    fn accept_tcp(
+        self: &Arc<Self>,
+        bound: Vec<std::net::TcpListener>,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        let mut tcp = self.tcp.lock();
         for listener in bound {
             let listener = TcpListener::from_std(listener)?;
             let me = Arc::clone(self);
-            tasks.push(tokio::spawn(async move { me.tcp_loop(listener).await }));
+            tcp.tasks
+                .push(tokio::spawn(async move { me.tcp_loop(listener).await }));
         }
+        tcp.bound_to = Some((settings.network.bind.clone(), settings.network.port));
         Ok(())
     }
 
-    /// Replaces the TCP sockets, after `port` or `bind` changed. The old ones stay if the new
-    /// ones cannot be bound.
+    /// Replaces the TCP sockets, after `port` or `bind` changed; does nothing if they are the
+    /// right ones already. The old ones are closed first, for an address may be common to both:
+    /// after an error nothing is listened on. Called in the context of the main thread's runtime,
+    /// from another thread.
     ///
     /// # Errors
     /// Which address could not be bound.
     pub fn rebind(self: &Arc<Self>, settings: &Settings) -> Result<(), ListenError> {
+        let (bind, port) = (&settings.network.bind, settings.network.port);
+        if matches!(&self.tcp.lock().bound_to, Some((b, p)) if b == bind && *p == port) {
+            return Ok(());
+        }
+        let closing = self.close_tcp();
+        let deadline = Instant::now() + CLOSE_PATIENCE;
+        while !closing.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         let bound = Bound::bind_tcp(settings)?;
-        self.close_tcp();
-        self.accept_tcp(bound).map_err(|error| ListenError::Tcp {
-            address: String::new(),
-            port: settings.network.port,
-            error,
-        })
+        self.accept_tcp(bound, settings)
+            .map_err(|error| ListenError::Tcp {
+                address: bind.join(" "),
+                port,
+                error,
+            })
     }
 
-    fn close_tcp(&self) {
-        for task in self.tcp.lock().drain(..) {
-            task.abort();
-        }
+    /// Ends the accepting tasks; their sockets are closed when they have finished.
+    fn close_tcp(&self) -> Vec<JoinHandle<()>> {
+        let mut tcp = self.tcp.lock();
+        tcp.bound_to = None;
+        tcp.tasks.iter().for_each(JoinHandle::abort);
+        std::mem::take(&mut tcp.tasks)
     }
 
     /// Stops accepting and removes the Unix socket.

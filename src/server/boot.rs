@@ -19,7 +19,7 @@ use crate::command::families;
 use crate::command::slowlog::Slowlog;
 use crate::command::spec::CommandTable;
 use crate::command::stats::Stats;
-use crate::config::{Config, LoadError, LoadSource, REDIS_VERSION};
+use crate::config::{Config, LoadError, LoadSource, REDIS_VERSION, Settings};
 use crate::keyspace::locks::Keyspace;
 use crate::net::listener::{Bound, Listeners};
 use crate::net::worker::{Takeover, Workers};
@@ -28,9 +28,11 @@ use crate::oplog::log::Log;
 use super::host::{Parts, ServerHost};
 use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
+use super::process::PidFile;
 use super::saving::Saver;
 use super::shutdown::Shutdown;
-use super::{cron, logging, logo};
+use super::settings::Effects;
+use super::{cron, logging, logo, process};
 
 /// Starts a server and serves until it is told to stop.
 pub fn run(executable: &str, source: LoadSource) -> ExitCode {
@@ -71,7 +73,14 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
     logging::set_level(settings.process.loglevel);
     logging::set_file(&settings.process.logfile);
     logging::set_replica(settings.replication.replicaof.is_some());
+    let supervisor = process::supervisor(settings.process.supervised);
+    let in_background = settings.process.daemonize && supervisor.is_none();
+    if in_background {
+        process::daemonize()?;
+    }
     announce(executable, &config, source);
+    let settings = prepare(&config, in_background)?;
+    let pid_file = settings.process.pidfile.as_deref().map(PidFile::write);
     let bound = Bound::bind(&settings).map_err(|e| {
         tracing::warn!("{e}");
         io::Error::other(format!(
@@ -82,10 +91,12 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
     let (has_tcp, has_unix) = (bound.has_tcp(), bound.unix_path().is_some());
     let host = Arc::new(ServerHost {
         lazyfree: Lazyfree::start()?,
+        effects: Effects::default(),
         parts: OnceLock::new(),
     });
     let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
     let parts = parts(&engine, &host);
+    super::settings::register(&host.effects, &engine);
     tracing::info!("Server initialized");
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
@@ -94,6 +105,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         let workers = Workers::start(count, &engine, &takeover)?;
         engine.gates.set(Gate::LOADING, true);
         let listeners = Listeners::start(&engine, workers, bound)?;
+        super::settings::register_listeners(&host.effects, &listeners);
         tokio::task::spawn_local(signals(Arc::clone(&parts)));
         load(&parts).await?;
         engine.gates.set(Gate::LOADING, false);
@@ -104,11 +116,31 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         if has_unix {
             tracing::info!("Ready to accept connections unix");
         }
+        if let Some(s) = supervisor {
+            s.ready(settings.replication.replicaof.is_some());
+        }
         parts.shutdown.ended().await;
+        if let Some(s) = supervisor {
+            s.stopping();
+        }
+        drop(pid_file);
         listeners.close();
         tracing::warn!("Redis is now ready to exit, bye bye...");
         Ok(())
     })
+}
+
+/// Fits the settings and the process to each other, before anything is opened.
+fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
+    let settings = config.settings();
+    let possible =
+        process::allow_clients(settings.network.maxclients).map_err(io::Error::other)?;
+    process::check_backlog(&settings);
+    process::avoid_huge_pages(&settings);
+    Ok(config.update(|s| {
+        s.network.maxclients = possible;
+        s.process.pidfile = PidFile::path(s, in_background);
+    }))
 }
 
 /// The parts above the commands, made known to the engine's host.

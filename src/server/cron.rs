@@ -1,4 +1,5 @@
-//! What happens without being asked: removing keys that are due, saving at save points.
+//! What happens without being asked: removing keys that are due, saving at save points, refusing
+//! writes while too much memory is used.
 //!
 //! A round visits every shard of every database, one lock at a time, for a few segments each,
 //! so that no client waits long, and spends at most a quarter of the time between two rounds.
@@ -13,6 +14,7 @@ use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::oplog::effect::UnitEffects;
 
 use super::host::Parts;
+use super::settings;
 
 /// Segments with something due that are looked at under one lock.
 const SEGMENTS_PER_LOCK: usize = 2;
@@ -28,6 +30,7 @@ pub async fn run(parts: Arc<Parts>) {
         if may_expire(engine) {
             expire(engine, &mut effects, period / 4).await;
         }
+        settings::check_memory(engine, &engine.config.current());
         parts.saver.poll();
     }
 }

@@ -3,11 +3,13 @@
 //! The engine holds its host, and the parts hold the engine; so the parts come in when they exist,
 //! right after the engine and before the first connection.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
 use crate::command::host::{Host, Persistence, ReloadRequest, ShutdownRequest};
+use crate::config::Change;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
@@ -16,6 +18,7 @@ use crate::oplog::effect::UnitEffects;
 use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::saving::{Failure, Saver};
+use super::settings::Effects;
 use super::shutdown::Shutdown;
 
 /// The parts above the commands.
@@ -34,6 +37,8 @@ pub struct Parts {
 pub struct ServerHost {
     /// Frees large things.
     pub lazyfree: Lazyfree,
+    /// What follows when a setting changes.
+    pub effects: Effects,
     /// The parts, once they are there.
     pub parts: OnceLock<Arc<Parts>>,
 }
@@ -47,6 +52,14 @@ impl Host for ServerHost {
 
     fn free_later(&self, tables: Vec<Table>) {
         self.lazyfree.free(tables);
+    }
+
+    fn setting_changed(&self, change: &Change<'_>) -> Result<(), String> {
+        self.effects.run(change)
+    }
+
+    fn reset_stats(&self) {
+        self.lazyfree.counts.freed.store(0, Ordering::Relaxed);
     }
 
     fn persistence(&self) -> Option<&dyn Persistence> {

@@ -4,6 +4,8 @@
 //! - [`boot`]: from settings to a running server, and its end.
 //! - [`logging`]: log lines in Redis's form.
 //! - [`host`]: what commands ask of the parts above them.
+//! - [`settings`]: what follows when CONFIG SET changes a directive; [`process`]: the process as
+//!   the system sees it.
 //! - [`cron`]: what happens without being asked.
 //! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
@@ -19,8 +21,10 @@ mod loading;
 mod logging;
 mod logo;
 mod memory;
+mod process;
 mod program;
 mod saving;
+mod settings;
 mod shutdown;
 mod snapshotting;
 

@@ -101,7 +101,7 @@ impl Engine {
             let allowed = match ctx.settings.process.enable_debug_command {
                 ProtectedAction::Yes => true,
                 ProtectedAction::No => false,
-                ProtectedAction::Local => is_local(s),
+                ProtectedAction::Local => s.is_local(),
             };
             if !allowed && s.origin == Origin::Client {
                 return Err(fixed(DEBUG_NOT_ALLOWED));
@@ -177,8 +177,3 @@ impl Engine {
 const DEBUG_NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option \
 is set to \"local\", you can run it from a local connection, otherwise you need to set this option \
 in the configuration file, and then restart the server.";
-
-fn is_local(s: &super::super::session::Session) -> bool {
-    let addr = &s.client.addr;
-    s.client.unix_socket || addr.starts_with("127.") || addr.starts_with("[::1]")
-}

@@ -4,6 +4,8 @@
 //! in that family's `HANDLERS`.
 
 pub mod command;
+pub mod config;
+pub mod connection;
 pub mod persistence;
 pub mod string;
 
@@ -50,6 +52,8 @@ const TRANSACTIONS: Family = &[
 const FAMILIES: &[Family] = &[
     TRANSACTIONS,
     command::HANDLERS,
+    config::HANDLERS,
+    connection::HANDLERS,
     persistence::HANDLERS,
     string::HANDLERS,
 ];

@@ -1,0 +1,156 @@
+//! What follows when CONFIG SET changes a directive.
+//!
+//! Most directives need nothing: whoever honours them reads the settings in force. The others
+//! have an effect registered here by [`Effects::on`]. An effect is called for each changed
+//! directive that it is registered for, before the new settings are published; when it or a later
+//! one fails, it is called again with the old and the new settings exchanged. An effect that
+//! belongs to several directives therefore compares the new settings with what there is.
+//!
+//! To give another directive an effect: `effects.on(&["name"], ...)` where the part that acts is
+//! wired. Effects run on a worker, and inside EXEC they run while every shard is locked: they
+//! must not lock shards, and must not wait for somebody who does.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::command::engine::{Engine, Gate};
+use crate::config::{Change, Settings};
+use crate::net::listener::Listeners;
+
+use super::{logging, memory, process};
+
+/// An effect; the error is the reason that CONFIG SET replies with.
+type Effect = Box<dyn Fn(&Change<'_>) -> Result<(), String> + Send + Sync>;
+
+/// The effects of directives, by name.
+#[derive(Default)]
+pub struct Effects {
+    registered: RwLock<Vec<(&'static [&'static str], Effect)>>,
+}
+
+impl Effects {
+    /// Calls `effect` when one of these directives changes.
+    pub fn on(
+        &self,
+        directives: &'static [&'static str],
+        effect: impl Fn(&Change<'_>) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.registered
+            .write()
+            .push((directives, Box::new(effect)));
+    }
+
+    /// Runs the effects of one changed directive.
+    ///
+    /// # Errors
+    /// The reason of the first that failed.
+    pub fn run(&self, change: &Change<'_>) -> Result<(), String> {
+        let registered = self.registered.read();
+        let concerned = registered
+            .iter()
+            .filter(|(names, _)| names.contains(&change.directive));
+        for (_, effect) in concerned {
+            effect(change)?;
+        }
+        Ok(())
+    }
+}
+
+/// Registers the effects on the process and on the engine.
+pub fn register(effects: &Effects, engine: &Arc<Engine>) {
+    effects.on(&["loglevel"], |change| {
+        logging::set_level(change.new.process.loglevel);
+        Ok(())
+    });
+    effects.on(&["dir"], |change| {
+        std::env::set_current_dir(&change.new.process.dir).map_err(|e| process::os_text(&e))
+    });
+    effects.on(&["maxclients"], |change| {
+        let wanted = change.new.network.maxclients;
+        match process::allow_clients(wanted) {
+            Ok(possible) if possible != wanted => Err(format!(
+                "The operating system is not able to handle the specified number of clients, try \
+                 with {possible}"
+            )),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.to_string()),
+        }
+    });
+    let weak = Arc::downgrade(engine);
+    let with_engine = move |act: fn(&Engine, &Settings)| {
+        let weak = weak.clone();
+        move |change: &Change<'_>| {
+            if let Some(engine) = weak.upgrade() {
+                act(&engine, change.new);
+            }
+            Ok(())
+        }
+    };
+    effects.on(
+        &["maxmemory"],
+        with_engine(|engine, new| {
+            let (limit, used) = (new.memory.maxmemory, memory::used());
+            if limit > 0 && limit < used {
+                tracing::warn!(
+                    "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller \
+                     than the current memory usage ({used}). This will result in key eviction \
+                     and/or the inability to accept new write commands depending on the \
+                     maxmemory-policy."
+                );
+            }
+            check_memory(engine, new);
+        }),
+    );
+    effects.on(&["replica-ignore-maxmemory"], with_engine(check_memory));
+    effects.on(
+        &["repl-backlog-size"],
+        with_engine(|engine, new| engine.log.backlog_resize(new.replication.repl_backlog_size)),
+    );
+    effects.on(
+        &["slowlog-max-len"],
+        with_engine(|engine, new| {
+            engine.slowlog.truncate(new.observe.slowlog_max_len as usize);
+        }),
+    );
+    effects.on(
+        &["replica-read-only"],
+        with_engine(|engine, new| {
+            let replica = engine.gates.is(Gate::REPLICA);
+            let read_only = replica && new.replication.replica_read_only;
+            engine.gates.set(Gate::READ_ONLY, read_only);
+        }),
+    );
+}
+
+/// Registers the effects on the listening sockets. Called on the main thread's runtime, on which
+/// connections are accepted.
+pub fn register_listeners(effects: &Effects, listeners: &Arc<Listeners>) {
+    let runtime = tokio::runtime::Handle::current();
+    let weak = Arc::downgrade(listeners);
+    effects.on(&["port", "bind"], move |change| {
+        let Some(listeners) = weak.upgrade() else {
+            return Ok(());
+        };
+        let _on_main = runtime.enter();
+        listeners.rebind(change.new).map_err(|e| {
+            tracing::warn!("{e}");
+            let text = match change.directive {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            text.to_owned()
+        })
+    });
+}
+
+/// Opens or shuts the gate that refuses commands which need memory, by what is in use.
+pub fn check_memory(engine: &Engine, settings: &Settings) {
+    let limit = settings.memory.maxmemory;
+    let left_to_primary =
+        settings.memory.replica_ignore_maxmemory && engine.gates.is(Gate::REPLICA);
+    let over = limit > 0 && !left_to_primary && memory::used() > limit;
+    if over != engine.gates.is(Gate::OUT_OF_MEMORY) {
+        engine.gates.set(Gate::OUT_OF_MEMORY, over);
+    }
+}
