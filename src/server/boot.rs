@@ -30,8 +30,8 @@ use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::process::PidFile;
 use super::saving::Saver;
-use super::shutdown::Shutdown;
 use super::settings::Effects;
+use super::shutdown::Shutdown;
 use super::{cron, logging, logo, process};
 
 /// Starts a server and serves until it is told to stop.
@@ -133,8 +133,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
 /// Fits the settings and the process to each other, before anything is opened.
 fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
     let settings = config.settings();
-    let possible =
-        process::allow_clients(settings.network.maxclients).map_err(io::Error::other)?;
+    let possible = process::allow_clients(settings.network.maxclients).map_err(io::Error::other)?;
     process::check_backlog(&settings);
     process::avoid_huge_pages(&settings);
     Ok(config.update(|s| {

@@ -303,7 +303,10 @@ mod tests {
         let usual = Some(PathBuf::from(DEFAULT_PID_FILE));
         assert_eq!(PidFile::path(&settings, true), usual);
         settings.process.pidfile = Some(PathBuf::from("a.pid"));
-        assert_eq!(PidFile::path(&settings, false), Some(PathBuf::from("a.pid")));
+        assert_eq!(
+            PidFile::path(&settings, false),
+            Some(PathBuf::from("a.pid"))
+        );
     }
 
     #[test]

@@ -36,9 +36,7 @@ impl Effects {
         directives: &'static [&'static str],
         effect: impl Fn(&Change<'_>) -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.registered
-            .write()
-            .push((directives, Box::new(effect)));
+        self.registered.write().push((directives, Box::new(effect)));
     }
 
     /// Runs the effects of one changed directive.
@@ -110,7 +108,9 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
     effects.on(
         &["slowlog-max-len"],
         with_engine(|engine, new| {
-            engine.slowlog.truncate(new.observe.slowlog_max_len as usize);
+            engine
+                .slowlog
+                .truncate(new.observe.slowlog_max_len as usize);
         }),
     );
     effects.on(

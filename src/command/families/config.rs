@@ -105,7 +105,10 @@ mod tests {
         assert_eq!(t.run("CONFIG SET hz 50 save ''"), "+OK");
         assert_eq!(t.run("CONFIG GET hz save"), r#"["hz", "50", "save", ""]"#);
         t.set_resp3(true);
-        assert_eq!(t.run("CONFIG GET slave-read-onl?"), r#"{"slave-read-only": "yes"}"#);
+        assert_eq!(
+            t.run("CONFIG GET slave-read-onl?"),
+            r#"{"slave-read-only": "yes"}"#
+        );
         assert_eq!(t.run("CONFIG GET nothing"), "{}");
     }
 
@@ -129,7 +132,10 @@ mod tests {
     fn a_protected_directive_needs_permission() {
         let refused = "-ERR CONFIG SET failed (possibly related to argument 'dbfilename') - \
                        can't set protected config";
-        assert_eq!(TestServer::new().run("CONFIG SET dbfilename x.rdb"), refused);
+        assert_eq!(
+            TestServer::new().run("CONFIG SET dbfilename x.rdb"),
+            refused
+        );
         let mut t = TestServer::with(&["--enable-protected-configs", "yes"]);
         assert_eq!(t.run("CONFIG SET dbfilename x.rdb"), "+OK");
     }
