@@ -7,6 +7,7 @@ use std::pin::Pin;
 use crate::base::num;
 use crate::config::Settings;
 use crate::keyspace::entry::{Entry, EntryRef};
+use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Expiry, Missing, NotifyClass, Unit, WrongType};
 use crate::keyspace::value::{Collection, StrRef, Value, ValueRef};
 use crate::oplog::effect::{Effect, Encoded};
@@ -90,6 +91,17 @@ impl Ctx<'_> {
     #[inline]
     pub fn db(&self) -> usize {
         self.session.db
+    }
+
+    /// Locks the shards that the command chose itself; the unit has done nothing yet.
+    pub fn relock(&mut self, mask: ShardMask) {
+        self.unit.relock(mask);
+        // Whether the log is followed, and what our role is, changes only while every shard is
+        // locked.
+        if self.session.origin == Origin::Client {
+            self.unit.options.log =
+                self.engine.log.is_active() && !self.engine.gates.is(Gate::REPLICA);
+        }
     }
 
     /// The unit's instant, Unix milliseconds.

@@ -13,6 +13,7 @@
 //!
 //! EXEC and scripts run their commands by [`Engine::run_queued`] inside their own unit.
 
+mod apply;
 mod gates;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
 pub use super::engine::Engine;
+pub use apply::FromPrimary;
 
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
@@ -83,8 +85,8 @@ struct Planned<'e> {
 pub enum Propagation<'b> {
     /// To the log, as the handlers returned them.
     Own,
-    /// These bytes of the primary's stream take their place; they end in this database.
-    Primary(&'b [u8], Option<u32>),
+    /// These bytes of the primary's stream take their place.
+    Primary(&'b FromPrimary<'b>),
     /// Nowhere: the data comes from a file.
     Nowhere,
 }
@@ -113,11 +115,14 @@ impl Engine {
     ) -> Ran {
         let settings = self.config.current();
         let (planned, mask) = self.plan(requests);
-        let gates = self.gates.load();
         scratch.effects.clear();
+        // What may change in the instant for which somebody locks every shard (our role, whether
+        // the log is followed) is looked at behind the locks.
+        let locked = self.keyspace.lock(mask);
+        let gates = self.gates.load();
         let options = self.unit_options(&settings, session, gates, &propagation);
         scratch.effects.set_unix_s(options.now_ms / 1000);
-        let unit = Unit::new(self.keyspace.lock(mask), options, &mut scratch.effects);
+        let unit = Unit::new(locked, options, &mut scratch.effects);
         let mut ctx = Ctx {
             unit,
             session,
@@ -174,6 +179,7 @@ impl Engine {
     ) -> R {
         let settings = self.config.current();
         effects.clear();
+        let locked = self.keyspace.lock(mask);
         let now_ms = clock::unix_ms();
         effects.set_unix_s(now_ms / 1000);
         let options = UnitOptions {
@@ -184,7 +190,7 @@ impl Engine {
             log: self.log.is_active(),
             unlink_expired: settings.memory.lazyfree_lazy_expire,
         };
-        let mut unit = Unit::new(self.keyspace.lock(mask), options, effects);
+        let mut unit = Unit::new(locked, options, effects);
         let result = work(&mut unit);
         let appended = !unit.effects.is_empty();
         if appended {
@@ -286,7 +292,9 @@ impl Engine {
             access: clock::lru_seconds_at(now_ms),
             expiry,
             notify: settings.observe.notify_keyspace_events.bits(),
-            log: matches!(propagation, Propagation::Own) && self.log.is_active(),
+            log: matches!(propagation, Propagation::Own)
+                && self.log.is_active()
+                && !Gate::REPLICA.among(gates),
             unlink_expired: settings.memory.lazyfree_lazy_expire,
         }
     }
@@ -481,8 +489,9 @@ impl Engine {
                 ctx.session.last_write = offset;
                 appended = true;
             }
-            Propagation::Primary(bytes, db) => {
-                let offset = self.log.append_raw(bytes, true, db);
+            Propagation::Primary(stream) => {
+                let db = Some(ctx.session.db as u32);
+                let offset = self.log.append_raw(stream.bytes, stream.for_aof, db);
                 ctx.unit.wrote(offset);
                 appended = true;
             }

@@ -19,7 +19,12 @@ use super::stats::{Stats, WorkerStats};
 /// Conditions of the server that forbid or change commands, a bit each. Nearly always none is
 /// set, and one load finds that out.
 #[derive(Debug, Default)]
-pub struct Gates(AtomicU32);
+pub struct Gates {
+    bits: AtomicU32,
+    /// The number of the link whose stream may be applied. Whoever changes the server's role
+    /// changes it, and holds it meanwhile. Locked after shards, never before.
+    pub link: Mutex<u64>,
+}
 
 /// One condition; see [`Gates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl Gates {
     /// All conditions at once.
     #[inline]
     pub fn load(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+        self.bits.load(Ordering::Acquire)
     }
 
     /// Whether a condition holds.
@@ -63,9 +68,9 @@ impl Gates {
     /// Sets or clears a condition.
     pub fn set(&self, gate: Gate, on: bool) {
         if on {
-            self.0.fetch_or(gate.0, Ordering::AcqRel);
+            self.bits.fetch_or(gate.0, Ordering::AcqRel);
         } else {
-            self.0.fetch_and(!gate.0, Ordering::AcqRel);
+            self.bits.fetch_and(!gate.0, Ordering::AcqRel);
         }
     }
 }

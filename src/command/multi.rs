@@ -10,8 +10,8 @@ use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
 use super::ctx::{CommandError, Ctx, Outcome};
-use super::engine::Engine;
-use super::session::{Session, Watched};
+use super::engine::{Engine, Gate};
+use super::session::{Origin, Session, Watched};
 use super::spec::CommandFlags;
 
 /// Commands queued by MULTI.
@@ -130,7 +130,7 @@ pub fn unwatch_all(ctx: &mut Ctx<'_>) {
     if !watched.is_empty() {
         let mask = mask_of(watched.iter().map(|w| &*w.key));
         if !ctx.unit.mask().contains(mask) {
-            ctx.unit.relock(mask);
+            ctx.relock(mask);
         }
         for w in &watched {
             ctx.unit.unwatch(w.db, &w.key, &ctx.session.watch_flag);
@@ -178,7 +178,7 @@ pub fn exec(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
         let args: Vec<&[u8]> = command.iter().map(|a| &**a).collect();
         mask = mask.union(engine.locks_of(&args));
     }
-    ctx.unit.relock(mask);
+    ctx.relock(mask);
     let broken = ctx.session.watch_broken()
         || watched
             .iter()
@@ -191,6 +191,16 @@ pub fn exec(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
     if queue.failed {
         return Err(CommandError::new(
             "EXECABORT Transaction discarded because of previous errors.",
+        ));
+    }
+    // We may have become a replica since EXEC was let through.
+    if queue.flags.contains(CommandFlags::WRITE)
+        && ctx.session.origin == Origin::Client
+        && engine.gates.is(Gate::READ_ONLY)
+    {
+        return Err(CommandError::new(
+            "EXECABORT Transaction discarded because of: READONLY You can't write against a read \
+             only replica.",
         ));
     }
     if broken {

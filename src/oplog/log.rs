@@ -114,6 +114,8 @@ struct State {
     next_reader: u64,
     /// The size of the backlog and the offset at which it was created.
     backlog: Option<(u64, u64)>,
+    /// The stream is our primary's.
+    following: bool,
     skips: VecDeque<Skip>,
     seconds: VecDeque<Second>,
     /// Where the AOF's cursor stops until it is told to go on.
@@ -145,6 +147,7 @@ impl Log {
                 readers: Vec::new(),
                 next_reader: 0,
                 backlog: None,
+                following: false,
                 skips: VecDeque::new(),
                 seconds: VecDeque::new(),
                 barriers: VecDeque::new(),
@@ -193,6 +196,9 @@ impl Log {
             return self.append_large(unit);
         }
         let mut state = self.state.lock();
+        if state.following {
+            return self.finish(state);
+        }
         state.begin_unit(unit.unix_s());
         for part in unit.parts() {
             state.select(part.db);
@@ -209,6 +215,9 @@ impl Log {
             .map(|part| (part.db, part.for_aof, Bytes::copy_from_slice(part.bytes)))
             .collect();
         let mut state = self.state.lock();
+        if state.following {
+            return self.finish(state);
+        }
         state.begin_unit(unit.unix_s());
         for (db, for_aof, bytes) in parts {
             state.select(db);
@@ -243,6 +252,9 @@ impl Log {
             return self.end_offset();
         }
         let mut state = self.state.lock();
+        if state.following {
+            return self.finish(state);
+        }
         let mut scratch = std::mem::take(&mut state.scratch);
         scratch.clear();
         encode(&mut scratch, argv);
@@ -254,6 +266,17 @@ impl Log {
     /// The next command brings its SELECT, whatever is selected now.
     pub fn force_select(&self) {
         self.state.lock().db = None;
+    }
+
+    /// From now on the stream is a primary's, and nothing of our own is added to it; or it is our
+    /// own again, and the next command brings its SELECT. Returns where it stands.
+    pub fn set_following(&self, following: bool) -> u64 {
+        let mut state = self.state.lock();
+        state.following = following;
+        if !following {
+            state.db = None;
+        }
+        state.chunks.end()
     }
 
     /// Notes the seconds in which units ran, from now on or no longer, for `#TS:` annotations.

@@ -98,7 +98,8 @@ pub fn decide(
 ) -> Result<Partial, Refusal> {
     let of_ours = history.id.is(request.replid);
     let of_second = history.second_offset >= 0 && history.id2.is(request.replid);
-    if !of_ours && !(of_second && request.offset <= history.second_offset) {
+    let known = of_ours || of_second && request.offset <= history.second_offset;
+    if !known {
         return Err(if request.is_forced_full() {
             Refusal::Requested {
                 replica: replica.to_owned(),

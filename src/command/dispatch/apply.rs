@@ -1,0 +1,120 @@
+//! Applying the stream of our primary: the same handlers, under the same locks, without the checks
+//! that are for clients.
+//!
+//! A unit is what [`FromPrimary`] holds: whole commands, whole transactions. Its bytes go to the log
+//! as they came, while the shards are locked. A link that has been cut off (by REPLICAOF, which
+//! changes the number under [`Gates::link`]) applies nothing any more; that is decided behind the
+//! locks, so nothing of an old primary slips in behind the change.
+//!
+//! [`Gates::link`]: super::super::engine::Gates::link
+
+use std::time::Instant;
+
+use crate::keyspace::locks::ShardMask;
+use crate::keyspace::unit::Unit;
+use crate::resp::reply::Reply;
+
+use super::super::ctx::Ctx;
+use super::super::engine::Engine;
+use super::super::session::Session;
+use super::super::stats::bump;
+use super::{Propagation, Ran, Scratch};
+
+/// A unit of the primary's stream.
+#[derive(Clone, Copy, Debug)]
+pub struct FromPrimary<'b> {
+    /// Its commands.
+    pub commands: &'b [&'b [&'b [u8]]],
+    /// The bytes they came as.
+    pub bytes: &'b [u8],
+    /// Whether the AOF keeps them.
+    pub for_aof: bool,
+    /// The link they came by.
+    pub link: u64,
+}
+
+/// What brackets a transaction: it is one unit already.
+fn is_bracket(args: &[&[u8]]) -> bool {
+    let is = |name: &[u8]| args.first().is_some_and(|a| a.eq_ignore_ascii_case(name));
+    is(b"multi") || is(b"exec")
+}
+
+impl Engine {
+    /// Applies a unit of the primary's stream. `failed` hears of commands that reply with an
+    /// error, which the primary's did not. `false` if the link has been cut off: nothing was done.
+    pub fn apply(
+        &self,
+        scratch: &mut Scratch,
+        session: &mut Session,
+        stream: &FromPrimary<'_>,
+        reply: &mut Reply,
+        failed: &mut dyn FnMut(&[&[u8]], &Reply),
+    ) -> bool {
+        let settings = self.config.current();
+        let mut mask = ShardMask::NONE;
+        for args in stream.commands.iter().filter(|args| !is_bracket(args)) {
+            mask = mask.union(self.locks_of(args));
+        }
+        scratch.effects.clear();
+        let locked = self.keyspace.lock(mask);
+        // Whoever changes our role holds every shard or none: after the shards, always.
+        let link = self.gates.link.lock();
+        if *link != stream.link {
+            return false;
+        }
+        let propagation = Propagation::Primary(stream);
+        let gates = self.gates.load();
+        let options = self.unit_options(&settings, session, gates, &propagation);
+        let mut ctx = Ctx {
+            unit: Unit::new(locked, options, &mut scratch.effects),
+            session,
+            engine: self,
+            settings: &settings,
+            suspended: None,
+            nested: true,
+        };
+        let mut clock = Instant::now();
+        for args in stream.commands {
+            if args.is_empty() || is_bracket(args) {
+                continue;
+            }
+            self.apply_one(&mut ctx, &scratch.stats, args, reply, &mut clock, failed);
+            reply.clear();
+        }
+        self.finish(ctx, &scratch.stats, propagation, &mut Ran::default());
+        drop(link);
+        true
+    }
+
+    fn apply_one(
+        &self,
+        ctx: &mut Ctx<'_>,
+        stats: &super::WorkerStats,
+        args: &[&[u8]],
+        reply: &mut Reply,
+        clock: &mut Instant,
+        failed: &mut dyn FnMut(&[&[u8]], &Reply),
+    ) {
+        let known = self.table.lookup(args).and_then(|c| Some((c, c.handler?)));
+        let Some((command, action)) = known else {
+            reply.error(self.table.unknown_error(args));
+            return failed(args, reply);
+        };
+        if !command.spec.arity_ok(args.len()) {
+            reply.error(command.spec.arity_error());
+            return failed(args, reply);
+        }
+        let is_error = self.call(ctx, command, action, args, reply);
+        let now = Instant::now();
+        let nanos = now.duration_since(*clock).as_nanos() as u64;
+        *clock = now;
+        if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
+            c.ran(nanos, is_error);
+        }
+        bump(&stats.processed, 1);
+        self.note_slow(ctx, command, args, nanos);
+        if is_error {
+            failed(args, reply);
+        }
+    }
+}
