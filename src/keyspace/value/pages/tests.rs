@@ -242,3 +242,21 @@ fn removing_nearly_all_gives_the_memory_back() {
         pages.size_bytes()
     );
 }
+
+#[test]
+fn a_gap_is_not_filled_with_two_records_that_are_as_long_together() {
+    let members = [&b"four"[..], b"x", b"yz"];
+    for gone in 0..members.len() {
+        let mut pages = Pages::<false>::new();
+        for member in members {
+            pages.insert(member, b"");
+        }
+        assert!(pages.remove(members[gone]));
+        let mut left: Vec<_> = pages.iter().map(|record| record.key.to_vec()).collect();
+        let mut expected: Vec<_> = members.iter().map(|member| member.to_vec()).collect();
+        expected.remove(gone);
+        left.sort();
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+}
