@@ -5,6 +5,7 @@ use super::ctx::{CommandError, Suspended};
 use crate::config::Change;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
+use crate::keyspace::value::ValueRef;
 
 /// What lies above the commands.
 pub trait Host: Send + Sync {
@@ -27,10 +28,34 @@ pub trait Host: Send + Sync {
     /// `CONFIG RESETSTAT`, for what the engine does not count itself.
     fn reset_stats(&self);
 
+    /// The text of INFO: `sections` in lower case, none for the default ones; `databases` is what
+    /// the section Keyspace tells.
+    fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+        let _ = (sections, databases);
+        String::new()
+    }
+
+    /// Bytes of a value in an RDB file; 0 where no such files are written.
+    fn serialized_len(&self, value: ValueRef<'_>) -> usize {
+        let _ = value;
+        0
+    }
+
     /// Saving and loading, where there is any.
     fn persistence(&self) -> Option<&dyn Persistence> {
         None
     }
+}
+
+/// What INFO tells of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DbInfo {
+    /// Keys.
+    pub keys: u64,
+    /// Keys with an expiry.
+    pub volatile: u64,
+    /// Average time to live of a sample of those, milliseconds.
+    pub average_ttl_ms: i64,
 }
 
 /// How `SHUTDOWN` was called.

@@ -9,6 +9,7 @@
 //! - [`stats`], [`slowlog`]: what commands cost.
 
 pub mod ctx;
+pub mod digest;
 pub mod dispatch;
 pub mod engine;
 pub mod families;

@@ -156,6 +156,8 @@ pub struct Stats {
     workers: Mutex<Vec<Arc<WorkerStats>>>,
     /// Counters for commands inside transactions and scripts, which every worker adds to.
     nested: OnceLock<Arc<WorkerStats>>,
+    /// Snapshots begun for a file or for replicas: where Redis forks, and INFO's `total_forks`.
+    pub background_jobs: AtomicU64,
     /// Error replies by code, for INFO errorstats.
     error_codes: Mutex<std::collections::BTreeMap<Box<str>, u64>>,
 }

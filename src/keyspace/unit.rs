@@ -15,7 +15,7 @@ pub use types::{
 use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
 use super::locks::{Keyspace, Locked, SHARDS, ShardMask, shard_of};
-use super::shard::{NewValue, WatchFlag};
+use super::shard::{NewValue, Shard, WatchFlag};
 use super::table::{Pos, Table};
 use super::value::{Collection, Str, StrRef, Value, ValueRef};
 use crate::oplog::effect::UnitEffects;
@@ -90,6 +90,11 @@ impl<'a> Unit<'a> {
         {
             d.table.prefetch(hash);
         }
+    }
+
+    /// A locked shard, for what looks at it as a whole.
+    pub fn shard(&mut self, index: usize) -> Option<&mut Shard> {
+        self.locked.shard(index)
     }
 
     /// Whether the key is there and due, seen or not.

@@ -5,13 +5,13 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use crate::base::clock;
+use crate::base::{clock, random};
 use crate::client::Registry;
 use crate::command::dispatch::Engine;
 use crate::command::engine::{Gate, Gates, Pause};
@@ -29,10 +29,11 @@ use super::host::{Parts, ServerHost};
 use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::process::PidFile;
+use super::rates::Rates;
 use super::saving::Saver;
 use super::settings::Effects;
 use super::shutdown::Shutdown;
-use super::{cron, logging, logo, process};
+use super::{cron, logging, logo, memory, process};
 
 /// Starts a server and serves until it is told to stop.
 pub fn run(executable: &str, source: LoadSource) -> ExitCode {
@@ -95,7 +96,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         parts: OnceLock::new(),
     });
     let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
-    let parts = parts(&engine, &host);
+    let parts = parts(&engine, &host, executable);
     super::settings::register(&host.effects, &engine);
     tracing::info!("Server initialized");
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -143,13 +144,19 @@ fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
 }
 
 /// The parts above the commands, made known to the engine's host.
-fn parts(engine: &Arc<Engine>, host: &ServerHost) -> Arc<Parts> {
+fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> Arc<Parts> {
     let saver = Arc::new(Saver::new(Arc::clone(engine)));
     let parts = Arc::new(Parts {
         engine: Arc::clone(engine),
         saver: Arc::clone(&saver),
         shutdown: Arc::new(Shutdown::new(Arc::clone(engine), saver)),
         load: Arc::new(LoadStatus::default()),
+        lazyfree: Arc::clone(&host.lazyfree.counts),
+        rates: Rates::default(),
+        run_id: random::run_id(),
+        executable: executable.to_owned(),
+        peak_memory: AtomicU64::new(0),
+        startup_memory: AtomicU64::new(memory::used()),
     });
     let _ = host.parts.set(Arc::clone(&parts));
     parts
@@ -179,6 +186,8 @@ async fn load(parts: &Arc<Parts>) -> io::Result<()> {
     match loaded {
         Ok(loaded) => {
             if let Some(l) = loaded {
+                parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
+                parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
                 *parts.saver.functions.lock() = l.functions;
             }
             parts.engine.keyspace.saved(u64::MAX);

@@ -32,6 +32,7 @@ pub async fn run(parts: Arc<Parts>) {
         }
         settings::check_memory(engine, &engine.config.current());
         parts.saver.poll();
+        parts.rates.sample(clock::unix_ms(), engine.stats.totals());
     }
 }
 

@@ -3,16 +3,17 @@
 //! The engine holds its host, and the parts hold the engine; so the parts come in when they exist,
 //! right after the engine and before the first connection.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
-use crate::command::host::{Host, Persistence, ReloadRequest, ShutdownRequest};
+use crate::command::host::{DbInfo, Host, Persistence, ReloadRequest, ShutdownRequest};
 use crate::config::Change;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::table::Table;
 use crate::keyspace::unit::Event;
+use crate::keyspace::value::ValueRef;
 use crate::oplog::effect::UnitEffects;
 
 use super::lazyfree::Lazyfree;
@@ -31,6 +32,18 @@ pub struct Parts {
     pub shutdown: Arc<Shutdown>,
     /// What INFO tells of a load.
     pub load: Arc<LoadStatus>,
+    /// What waits to be freed.
+    pub lazyfree: Arc<super::lazyfree::Counts>,
+    /// Rates of the last seconds.
+    pub rates: super::rates::Rates,
+    /// Forty hexadecimal digits, new at each start.
+    pub run_id: String,
+    /// The path the server was started by.
+    pub executable: String,
+    /// The most memory that was ever in use, as far as anybody looked.
+    pub peak_memory: AtomicU64,
+    /// Memory in use before any data was loaded.
+    pub startup_memory: AtomicU64,
 }
 
 /// The host of a server.
@@ -60,6 +73,20 @@ impl Host for ServerHost {
 
     fn reset_stats(&self) {
         self.lazyfree.counts.freed.store(0, Ordering::Relaxed);
+    }
+
+    fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+        self.parts
+            .get()
+            .map(|p| super::info::text(p, sections, databases))
+            .unwrap_or_default()
+    }
+
+    fn serialized_len(&self, value: ValueRef<'_>) -> usize {
+        /// Version and checksum behind a payload, and the type before it.
+        const FRAME_BYTES: usize = 11;
+        let payload = crate::persist::rdb::dump::dump(value, Default::default());
+        payload.map_or(0, |p| p.len().saturating_sub(FRAME_BYTES))
     }
 
     fn persistence(&self) -> Option<&dyn Persistence> {

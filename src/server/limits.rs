@@ -9,5 +9,6 @@ pub fn of(settings: &Settings) -> Limits {
     Limits {
         hash: limits::hash(settings),
         list: limits::list(settings),
+        set: limits::set(settings),
     }
 }

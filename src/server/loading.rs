@@ -33,6 +33,10 @@ pub struct LoadStatus {
     pub total_bytes: AtomicU64,
     /// Bytes read.
     pub loaded_bytes: Arc<AtomicU64>,
+    /// Keys that the last load found due and left out.
+    pub keys_expired: AtomicU64,
+    /// Keys that the last load brought.
+    pub keys_loaded: AtomicU64,
 }
 
 /// What a stream told besides its keys.

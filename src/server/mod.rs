@@ -6,6 +6,7 @@
 //! - [`host`]: what commands ask of the parts above them.
 //! - [`settings`]: what follows when CONFIG SET changes a directive; [`process`]: the process as
 //!   the system sees it.
+//! - [`info`]: the text of INFO; [`rates`]: what it tells of the last seconds.
 //! - [`cron`]: what happens without being asked.
 //! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
@@ -15,6 +16,7 @@
 mod boot;
 mod cron;
 mod host;
+mod info;
 mod lazyfree;
 mod limits;
 mod loading;
@@ -23,6 +25,7 @@ mod logo;
 mod memory;
 mod process;
 mod program;
+mod rates;
 mod saving;
 mod settings;
 mod shutdown;

@@ -182,6 +182,10 @@ impl Saver {
     pub fn start_background(self: &Arc<Self>) -> io::Result<()> {
         let taken = self.begin().map_err(io::Error::other)?;
         self.status.in_progress.store(true, Ordering::Release);
+        self.engine
+            .stats
+            .background_jobs
+            .fetch_add(1, Ordering::Relaxed);
         let now_s = clock::unix_ms() / 1000;
         self.status.last_try_s.store(now_s, Ordering::Relaxed);
         self.status.began_s.store(now_s, Ordering::Relaxed);
@@ -237,12 +241,16 @@ impl Saver {
         }
     }
 
-    /// Keys written by the running background save.
-    pub fn keys_written(&self) -> u64 {
-        self.running
-            .lock()
-            .as_ref()
-            .map_or(0, |p| p.keys.load(Ordering::Relaxed))
+    /// Keys written by the running background save, and keys there are to write.
+    pub fn progress(&self) -> (u64, u64) {
+        let running = self.running.lock();
+        let both = running.as_ref().map(|p| {
+            (
+                p.keys.load(Ordering::Relaxed),
+                p.total_keys.load(Ordering::Relaxed),
+            )
+        });
+        both.unwrap_or_default()
     }
 
     /// What cron asks ten times a second: begins a save that is scheduled or that a save point

@@ -1,7 +1,7 @@
 //! A snapshot as an RDB stream: what BGSAVE, SAVE, an AOF rewrite and a full sync have in common.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::clock;
@@ -40,7 +40,9 @@ pub struct Progress {
     /// Set by who wants the snapshot to end without a result.
     pub cancelled: AtomicBool,
     /// Keys written.
-    pub keys: std::sync::atomic::AtomicU64,
+    pub keys: AtomicU64,
+    /// Keys there are to write.
+    pub total_keys: AtomicU64,
 }
 
 /// How the configuration wants RDB streams written.
@@ -84,6 +86,8 @@ pub fn write<W: Write>(
     if heading.without_data {
         return Ok(());
     }
+    let total: usize = snapshot.sizes().iter().map(|s| s.keys).sum();
+    progress.total_keys.store(total as u64, Ordering::Relaxed);
     for (db, size) in snapshot.sizes().iter().enumerate() {
         if size.keys > 0 {
             writer.select_db(db as u32)?;

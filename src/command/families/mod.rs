@@ -6,6 +6,8 @@
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod debug;
+pub mod info;
 pub mod persistence;
 pub mod string;
 
@@ -54,6 +56,8 @@ const FAMILIES: &[Family] = &[
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,
+    debug::HANDLERS,
+    info::HANDLERS,
     persistence::HANDLERS,
     string::HANDLERS,
 ];

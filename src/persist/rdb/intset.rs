@@ -70,30 +70,31 @@ impl<'a> Elems<'a> for Intset<'a> {
     }
 }
 
-/// Appends the intset of `members`, which ascend strictly, in the narrowest width.
-pub fn build(members: &[i64], out: &mut Vec<u8>) {
-    let bounds = members.first().zip(members.last());
-    let fits = |low: i64, high: i64| bounds.is_none_or(|(&min, &max)| min >= low && max <= high);
-    let width = if fits(i64::from(i16::MIN), i64::from(i16::MAX)) {
-        2
-    } else if fits(i64::from(i32::MIN), i64::from(i32::MAX)) {
-        4
-    } else {
-        8
-    };
-    out.reserve(HEADER + members.len() * width);
-    out.extend_from_slice(&(width as u32).to_le_bytes());
-    out.extend_from_slice(&(members.len() as u32).to_le_bytes());
-    for member in members {
-        out.extend(member.to_le_bytes().iter().take(width));
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::persist::rdb::elems::collect;
     use proptest::prelude::*;
+
+    /// Appends the intset of `members`, which ascend strictly, in the narrowest width.
+    pub fn build(members: &[i64], out: &mut Vec<u8>) {
+        let bounds = members.first().zip(members.last());
+        let fits =
+            |low: i64, high: i64| bounds.is_none_or(|(&min, &max)| min >= low && max <= high);
+        let width = if fits(i64::from(i16::MIN), i64::from(i16::MAX)) {
+            2
+        } else if fits(i64::from(i32::MIN), i64::from(i32::MAX)) {
+            4
+        } else {
+            8
+        };
+        out.reserve(HEADER + members.len() * width);
+        out.extend_from_slice(&(width as u32).to_le_bytes());
+        out.extend_from_slice(&(members.len() as u32).to_le_bytes());
+        for member in members {
+            out.extend(member.to_le_bytes().iter().take(width));
+        }
+    }
 
     fn unpack(block: &[u8]) -> Result<Vec<Vec<u8>>, BadBlock> {
         collect(Intset::new(block)?)

@@ -5,14 +5,20 @@
 //! anyway. A member or field that comes twice is refused, whatever the encoding. Only the nodes of
 //! a list are taken as they are, after the same checks, because a list keeps them in that form.
 
+use std::cmp::Ordering;
 use std::io::Read;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::keyspace::value::list::{End, List, ListLimits};
+use crate::keyspace::value::packed::Packed;
+use crate::keyspace::value::set::{Set, SetLimits};
 use crate::keyspace::value::{INLINE_MAX_BYTES, Str, Value};
 use crate::persist::rdb::elems::{Elem, Elems};
 use crate::persist::rdb::error::{BadBlock, ErrorKind, Result};
+use crate::persist::rdb::intset::Intset;
 use crate::persist::rdb::listpack::{self, Listpack};
 use crate::persist::rdb::source::{Source, Text};
 use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
@@ -26,6 +32,8 @@ pub struct Limits {
     pub hash: HashLimits,
     /// Of lists.
     pub list: ListLimits,
+    /// Of sets.
+    pub set: SetLimits,
 }
 
 /// Reads values, with room that is reused from one to the next.
@@ -68,17 +76,25 @@ impl Loader {
                 append_elems(list, limits.list, Ziplist::new(block)?)
             }),
             ObjectType::ListQuicklist2 => self.quicklist2(source),
+            ObjectType::Set => self.set(source),
+            ObjectType::SetIntset => block(source, "Intset", |block| {
+                intset(Intset::new(block)?, limits.set)
+            })
+            .map(non_empty_set),
+            ObjectType::SetListpack => {
+                block(source, "Set listpack", |block| set(block, limits.set)).map(non_empty_set)
+            }
             ObjectType::Hash => self.hash(source),
             ObjectType::HashZipmap => block(source, "Zipmap", |block| {
-                hash(Zipmap::new(block)?, limits.hash)
+                hash(|| Zipmap::new(block), limits.hash)
             })
             .map(non_empty_hash),
             ObjectType::HashZiplist => block(source, "Hash ziplist", |block| {
-                hash(Ziplist::new(block)?, limits.hash)
+                hash(|| Ziplist::new(block), limits.hash)
             })
             .map(non_empty_hash),
             ObjectType::HashListpack => block(source, "Hash listpack", |block| {
-                hash(Listpack::new(block)?, limits.hash)
+                hash(|| Listpack::new(block), limits.hash)
             })
             .map(non_empty_hash),
             ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
@@ -142,6 +158,16 @@ impl Loader {
             }
         }
         Ok(self.settled(list))
+    }
+
+    fn set<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let mut set = Set::default();
+        for _ in 0..source.length()? {
+            if !set.add(source.string()?, &self.limits.set) {
+                return Err(source.corrupt("Duplicate set members detected"));
+            }
+        }
+        Ok(non_empty_set(set))
     }
 
     fn hash<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
@@ -210,19 +236,88 @@ fn append_node(list: &mut List, limits: ListLimits, block: &[u8]) -> FromBlock<(
     Ok(())
 }
 
-fn hash<'a>(mut elems: impl Elems<'a>, limits: HashLimits) -> FromBlock<Hash> {
+/// Passes over the elements of a block, which checks it, and tells how many there are.
+fn count<'a>(mut elems: impl Elems<'a>) -> FromBlock<usize> {
+    let mut count = 0;
+    while elems.next_elem()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The elements of a block that [`count`] has found sound.
+fn sound<'a>(mut elems: impl Elems<'a>) -> impl Iterator<Item = Elem<'a>> {
+    std::iter::from_fn(move || elems.next_elem().ok().flatten())
+}
+
+/// Whether no element comes twice. Sorts them: a crafted block has no collisions to offer.
+fn distinct<'a>(elems: impl Iterator<Item = Elem<'a>>) -> bool {
+    let mut elems: SmallVec<[Elem<'a>; 32]> = elems.map(Elem::canonical).collect();
+    elems.sort_unstable_by(|left, right| match (left, right) {
+        (Elem::Int(left), Elem::Int(right)) => left.cmp(right),
+        (Elem::Int(_), Elem::Bytes(_)) => Ordering::Less,
+        (Elem::Bytes(_), Elem::Int(_)) => Ordering::Greater,
+        (Elem::Bytes(left), Elem::Bytes(right)) => (left.len(), left).cmp(&(right.len(), right)),
+    });
+    let twice = |pair: (&Elem<'_>, &Elem<'_>)| pair.0 == pair.1;
+    !elems.iter().zip(elems.iter().skip(1)).any(twice)
+}
+
+/// The hash in the block that `open` begins to read. A small one is built in one allocation from
+/// what passed all checks; a large one field by field.
+fn hash<'a, E: Elems<'a>>(open: impl Fn() -> FromBlock<E>, limits: HashLimits) -> FromBlock<Hash> {
+    let count = count(open()?)?;
+    if count % 2 != 0 {
+        return Err(BadBlock::new("field without value", 0));
+    }
+    if count / 2 <= limits.max_entries {
+        if !distinct(sound(open()?).step_by(2)) {
+            return Err(BadBlock::new("field comes twice", 0));
+        }
+        let packed: Packed = sound(open()?).collect();
+        return Ok(Hash::from_packed(packed, &limits));
+    }
     let mut hash = Hash::default();
-    while let Some(field) = elems.next_elem()? {
-        let Some(value) = elems.next_elem()? else {
-            return Err(BadBlock::new("field without value", elems.at()));
-        };
+    let mut elems = open()?;
+    while let (Some(field), at) = (elems.next_elem()?, elems.at()) {
+        let value = elems.next_elem()?.unwrap_or(Elem::Bytes(b""));
         if !hash.set(field, value, &limits) {
-            return Err(BadBlock::new("field comes twice", elems.at()));
+            return Err(BadBlock::new("field comes twice", at));
         }
     }
     Ok(hash)
 }
 
+fn set(block: &[u8], limits: SetLimits) -> FromBlock<Set> {
+    if count(Listpack::new(block)?)? <= limits.max_listpack_entries {
+        if !distinct(sound(Listpack::new(block)?)) {
+            return Err(BadBlock::new("member comes twice", 0));
+        }
+        let packed: Packed = sound(Listpack::new(block)?).collect();
+        return Ok(Set::from_packed(packed, &limits));
+    }
+    let mut set = Set::default();
+    let mut elems = Listpack::new(block)?;
+    while let Some(member) = elems.next_elem()? {
+        if !set.add(member, &limits) {
+            return Err(BadBlock::new("member comes twice", elems.at()));
+        }
+    }
+    Ok(set)
+}
+
+fn intset(mut elems: Intset<'_>, limits: SetLimits) -> FromBlock<Set> {
+    let mut set = Set::default();
+    while let Some(member) = elems.next_elem()? {
+        set.add(member, &limits);
+    }
+    Ok(set)
+}
+
 fn non_empty_hash(hash: Hash) -> Option<Value> {
     (!hash.is_empty()).then(|| hash.into())
+}
+
+fn non_empty_set(set: Set) -> Option<Value> {
+    (!set.is_empty()).then(|| set.into())
 }

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use crate::keyspace::value::hash::Hash;
 use crate::keyspace::value::list::{List, NodeView};
+use crate::keyspace::value::packed::Packed;
+use crate::keyspace::value::set::Set;
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
 use crate::persist::rdb::writer::{Usage, Writer};
@@ -28,6 +30,11 @@ impl<W: Write> Writer<W> {
         match value {
             ValueRef::Str(_) => Ok(ObjectType::String),
             ValueRef::List(_) => Ok(ObjectType::ListQuicklist2),
+            ValueRef::Set(set) if set.as_ints().is_some() => Ok(ObjectType::SetIntset),
+            ValueRef::Set(set) if set.as_packed().is_some() && self.has_set_listpack() => {
+                Ok(ObjectType::SetListpack)
+            }
+            ValueRef::Set(_) => Ok(ObjectType::Set),
             ValueRef::Hash(hash) if hash.as_packed().is_some() => Ok(ObjectType::HashListpack),
             ValueRef::Hash(_) => Ok(ObjectType::Hash),
             _ => Err(unsupported(value)),
@@ -39,6 +46,7 @@ impl<W: Write> Writer<W> {
         match value {
             ValueRef::Str(string) => self.string_object(string),
             ValueRef::List(list) => self.list_object(list),
+            ValueRef::Set(set) => self.set_object(set),
             ValueRef::Hash(hash) => self.hash_object(hash),
             _ => Err(unsupported(value)),
         }
@@ -79,12 +87,39 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Small sets of strings became a type of their own with Redis 7.2.
+    fn has_set_listpack(&self) -> bool {
+        self.config().version >= 11
+    }
+
+    fn packed(&mut self, packed: &Packed) -> io::Result<()> {
+        for elem in packed.iter() {
+            self.listpack.push_elem(elem);
+        }
+        self.built_listpack()
+    }
+
+    fn set_object(&mut self, set: &Set) -> io::Result<()> {
+        if let Some((width, members)) = set.as_ints() {
+            let count = members.len() / width.max(1);
+            let header = [(width as u32).to_le_bytes(), (count as u32).to_le_bytes()];
+            return self.string(&[header.as_flattened(), members].concat());
+        }
+        if let Some(packed) = set.as_packed()
+            && self.has_set_listpack()
+        {
+            return self.packed(packed);
+        }
+        self.length(set.len() as u64)?;
+        for member in set.iter() {
+            self.elem(member)?;
+        }
+        Ok(())
+    }
+
     fn hash_object(&mut self, hash: &Hash) -> io::Result<()> {
         if let Some(packed) = hash.as_packed() {
-            for elem in packed.iter() {
-                self.listpack.push_elem(elem);
-            }
-            return self.built_listpack();
+            return self.packed(packed);
         }
         self.length(hash.len() as u64)?;
         for record in hash.iter() {

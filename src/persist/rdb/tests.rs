@@ -118,6 +118,10 @@ fn tokens(value: &Value) -> Vec<String> {
             tokens.extend(hash.iter().map(pair));
             tokens.sort();
         }
+        Value::Set(set) => {
+            tokens.extend(set.iter().map(|elem| token(&elem.to_vec())));
+            tokens.sort();
+        }
         other => panic!("no listing of {other:?}"),
     }
     tokens

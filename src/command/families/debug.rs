@@ -1,0 +1,322 @@
+//! DEBUG, as far as tests of a server need it. Its sub-commands are no interface for programs.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::num;
+use crate::keyspace::locks::ShardMask;
+use crate::keyspace::unit::Expiry;
+use crate::keyspace::value::ValueRef;
+use crate::oplog::effect::Effect;
+use crate::resp::reply::Reply;
+
+use super::super::ctx::{CommandError, Ctx, Outcome};
+use super::super::digest::{DatasetDigest, Digest};
+use super::super::host::ReloadRequest;
+use super::{Family, Locks};
+
+/// The family.
+pub const HANDLERS: Family = &[("debug", debug, Locks::Own)];
+
+const HELP: &[&str] = &[
+    "DIGEST",
+    "    Output a hex signature representing the current DB content.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Output a hex signature of the values of all the specified keys.",
+    "ERROR <string>",
+    "    Return a Redis protocol error with <string> as message.",
+    "LOG <message>",
+    "    Write <message> to the server log.",
+    "OBJECT <key>",
+    "    Show low level info about `key` and associated value.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create <count> string keys named key:<num>, or <prefix>:<num>.",
+    "PROTOCOL <type>",
+    "    Reply with a test value of the specified type.",
+    "RELOAD [option ...]",
+    "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Setting it to 0 disables expiring keys in background.",
+    "SLEEP <seconds>",
+    "    Stop this connection's worker for <seconds>. Decimals allowed.",
+];
+
+fn wrong(args: &[&[u8]]) -> CommandError {
+    let name = String::from_utf8_lossy(args.get(1).copied().unwrap_or_default()).into_owned();
+    CommandError::new(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
+    ))
+}
+
+/// `DEBUG subcommand [argument ...]`
+fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let name = args
+        .get(1)
+        .copied()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let rest = args.get(2..).unwrap_or_default();
+    match (name.as_slice(), rest) {
+        (b"help", []) => super::help(args, HELP, reply),
+        (b"sleep", [seconds]) => return sleep(seconds, reply),
+        (b"set-active-expire", [on]) => {
+            ctx.engine
+                .active_expire
+                .store(on != b"0", Ordering::Relaxed);
+            reply.ok();
+        }
+        (b"digest", []) => return digest(ctx, reply),
+        (b"digest-value", keys) => digest_values(ctx, keys, reply),
+        (b"object", [key]) => return object(ctx, key, reply),
+        (b"reload", options) => return reload(ctx, options),
+        (b"populate", [_, ..]) if rest.len() <= 3 => return populate(ctx, rest, reply),
+        (b"log", [message]) => {
+            tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(message));
+            reply.ok();
+        }
+        (b"error", [text]) => reply.error(text),
+        (b"protocol", [kind]) => return protocol(ctx, kind, reply),
+        // Tables here never rehash as a whole, so there is nothing to forbid or allow.
+        (b"dict-resizing", [_]) => reply.ok(),
+        (b"stringmatch-len", [_, _]) => return match_len(rest, reply),
+        _ => return Err(wrong(args)),
+    }
+    Ok(Effect::None)
+}
+
+/// `DEBUG SLEEP seconds`: blocks the thread, which is the point of it.
+fn sleep(seconds: &[u8], reply: &mut Reply) -> Outcome {
+    let seconds = num::parse_f64(seconds).ok_or(CommandError::NOT_FLOAT)?;
+    if seconds.is_finite() && seconds > 0.0 {
+        std::thread::sleep(Duration::from_secs_f64(seconds.min(3600.0)));
+    }
+    reply.ok();
+    Ok(Effect::None)
+}
+
+/// Locks the shards of these keys, unless an outer unit has locked all.
+fn lock_keys(ctx: &mut Ctx<'_>, keys: &[&[u8]]) {
+    if ctx.nested {
+        return;
+    }
+    let mut mask = ShardMask::NONE;
+    for key in keys {
+        mask.add_hash(crate::keyspace::hash::of(key));
+    }
+    ctx.unit.relock(mask);
+}
+
+/// `DEBUG DIGEST`
+fn digest(ctx: &mut Ctx<'_>, reply: &mut Reply) -> Outcome {
+    let mut all = DatasetDigest::default();
+    if ctx.nested {
+        for db in 0..ctx.engine.keyspace.databases() {
+            ctx.unit.scan(db, 0, usize::MAX, |e| {
+                all.add(db, e.key(), e.value(), e.expire_ms().is_some());
+            });
+        }
+        reply.simple(&all.finish().hex());
+        return Ok(Effect::None);
+    }
+    // A snapshot of somebody else's may be going on; it ends by itself.
+    let engine = ctx.engine;
+    let mut snapshot = loop {
+        match engine.keyspace.snapshot(|| ()) {
+            Ok((snapshot, ())) => break snapshot,
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    let mut out = Vec::new();
+    while snapshot.next(&mut out) {
+        for c in out.drain(..) {
+            all.add(c.db, &c.key, c.value.as_ref(), c.expire_ms.is_some());
+        }
+    }
+    reply.simple(&all.finish().hex());
+    Ok(Effect::None)
+}
+
+/// `DEBUG DIGEST-VALUE key [key ...]`
+fn digest_values(ctx: &mut Ctx<'_>, keys: &[&[u8]], reply: &mut Reply) {
+    lock_keys(ctx, keys);
+    reply.array(keys.len());
+    for key in keys {
+        let mut digest = Digest::default();
+        if let Some(e) = ctx.peek(key) {
+            digest.add_value(e.value(), e.expire_ms().is_some());
+        }
+        reply.simple(&digest.hex());
+    }
+}
+
+/// `DEBUG OBJECT key`
+fn object(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
+    lock_keys(ctx, &[key]);
+    let now_s = crate::base::clock::lru_seconds_at(ctx.now_ms());
+    let host = &ctx.engine.host;
+    let db = ctx.session.db;
+    let entry = ctx.unit.peek(db, key).ok_or(CommandError::NO_SUCH_KEY)?;
+    let idle = now_s.wrapping_sub(entry.access()) & 0x00FF_FFFF;
+    let nodes = match entry.value() {
+        ValueRef::List(list) if list.encoding() == "quicklist" => {
+            let mut nodes = 0usize;
+            list.nodes(|_| nodes += 1);
+            let average = list.len() as f64 / nodes.max(1) as f64;
+            format!(" ql_nodes:{nodes} ql_avg_node:{average:.2}")
+        }
+        _ => String::new(),
+    };
+    let length = host.serialized_len(entry.value());
+    reply.simple(&format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{length} lru:{} \
+         lru_seconds_idle:{idle}{nodes}",
+        entry.key().as_ptr(),
+        entry.value().encoding(),
+        entry.access(),
+    ));
+    Ok(Effect::None)
+}
+
+/// `DEBUG RELOAD [NOSAVE] [NOFLUSH] [MERGE]`
+fn reload(ctx: &mut Ctx<'_>, options: &[&[u8]]) -> Outcome {
+    let mut request = ReloadRequest {
+        save: true,
+        flush: true,
+        merge: false,
+    };
+    for option in options {
+        match option.to_ascii_lowercase().as_slice() {
+            b"nosave" => request.save = false,
+            b"noflush" => request.flush = false,
+            b"merge" => request.merge = true,
+            _ => {
+                return Err(CommandError::new(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    if ctx.nested {
+        return Err(CommandError::new(
+            "ERR DEBUG RELOAD can't run inside a transaction",
+        ));
+    }
+    let none = || CommandError::new("ERR this server keeps no files");
+    let persistence = ctx.engine.host.persistence().ok_or_else(none)?;
+    ctx.suspended = Some(persistence.debug_reload(request));
+    Ok(Effect::None)
+}
+
+/// `DEBUG POPULATE count [prefix] [size]`
+fn populate(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let positive = CommandError::new("ERR value is out of range, must be positive");
+    let number = |at: usize| -> Result<Option<usize>, CommandError> {
+        let Some(text) = args.get(at) else {
+            return Ok(None);
+        };
+        let n = num::parse_i64(text).ok_or(CommandError::NOT_INTEGER)?;
+        usize::try_from(n).map(Some).map_err(|_| positive.clone())
+    };
+    let count = number(0)?.unwrap_or(0);
+    let size = number(2)?.unwrap_or(0);
+    let prefix = args.get(1).copied().unwrap_or(b"key");
+    let db = ctx.db();
+    let mut effects = crate::oplog::effect::UnitEffects::new();
+    for n in 0..count {
+        let key = [prefix, b":", n.to_string().as_bytes()].concat();
+        let mut value = format!("value:{n}").into_bytes();
+        if size > 0 {
+            value.resize(size, 0);
+        }
+        let set = |unit: &mut crate::keyspace::unit::Unit<'_>| {
+            if !unit.exists(db, &key) {
+                unit.set_bytes(db, &key, &value, Expiry::Clear);
+            }
+        };
+        if ctx.nested {
+            set(&mut ctx.unit);
+        } else {
+            let mut mask = ShardMask::NONE;
+            mask.add_hash(crate::keyspace::hash::of(&key));
+            ctx.engine.in_unit(mask, &mut effects, set);
+        }
+    }
+    reply.ok();
+    Ok(Effect::None)
+}
+
+/// What Redis shows as a double.
+#[expect(
+    clippy::approx_constant,
+    reason = "it is this number that clients' tests expect"
+)]
+const PROTOCOL_DOUBLE: f64 = 3.141;
+
+/// `DEBUG PROTOCOL type`: one value of each type of RESP3.
+fn protocol(_: &mut Ctx<'_>, kind: &[u8], reply: &mut Reply) -> Outcome {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.int(12345),
+        b"double" => reply.double(PROTOCOL_DOUBLE),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|n| reply.int(n));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|n| reply.int(n));
+        }
+        b"map" => {
+            reply.map(3);
+            for n in 0..3 {
+                reply.int(n);
+                reply.bool(n == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.is_resp3() {
+                reply.attribute(1);
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.int(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if !reply.is_resp3() {
+                return Err(CommandError::new(
+                    "ERR RESP2 is not supported by this command",
+                ));
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.int(42);
+        }
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => reply.bool(true),
+        b"false" => reply.bool(false),
+        b"bignum" => reply.big_number(b"1234567999999999999999999999999999999"),
+        _ => {
+            return Err(CommandError::new(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(Effect::None)
+}
+
+/// `DEBUG STRINGMATCH-LEN length pattern`: matches against that many letters `A`.
+fn match_len(args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let [length, pattern] = args else {
+        return Err(CommandError::SYNTAX);
+    };
+    let length = num::parse_u64(length)
+        .ok_or(CommandError::NOT_INTEGER)?
+        .min(1 << 20);
+    let text = vec![b'A'; usize::try_from(length).unwrap_or(0)];
+    reply.int(i64::from(crate::base::glob::matches(pattern, &text, false)));
+    Ok(Effect::None)
+}

@@ -1,0 +1,128 @@
+//! The section Memory.
+
+use std::sync::atomic::Ordering;
+
+use crate::config::Choice;
+
+use super::super::host::Parts;
+use super::super::memory;
+use super::line;
+
+/// Bytes as a person reads them: `1.50M`.
+pub fn human(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 5] = [
+        (1 << 50, "P"),
+        (1 << 40, "T"),
+        (1 << 30, "G"),
+        (1 << 20, "M"),
+        (1 << 10, "K"),
+    ];
+    for (size, unit) in UNITS {
+        if bytes >= size {
+            return format!("{:.2}{unit}", bytes as f64 / size as f64);
+        }
+    }
+    format!("{bytes}B")
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
+/// `# Memory`
+pub fn memory(parts: &Parts, out: &mut String) {
+    let settings = parts.engine.config.settings();
+    let a = memory::allocator();
+    let resident = memory::resident();
+    let peak = parts
+        .peak_memory
+        .fetch_max(a.allocated, Ordering::Relaxed)
+        .max(a.allocated);
+    let total = rustix::system::sysinfo();
+    let total = total.totalram as u64 * u64::from(total.mem_unit);
+    let startup = parts.startup_memory.load(Ordering::Relaxed);
+    let dataset = a.allocated.saturating_sub(startup);
+    let log = parts.engine.log.memory_bytes() as u64;
+    out.push_str("# Memory\r\n");
+    line(out, "used_memory", a.allocated);
+    line(out, "used_memory_human", human(a.allocated));
+    line(out, "used_memory_rss", resident);
+    line(out, "used_memory_rss_human", human(resident));
+    line(out, "used_memory_peak", peak);
+    line(out, "used_memory_peak_human", human(peak));
+    let share = |part: u64, of: u64| format!("{:.2}%", ratio(part, of) * 100.0);
+    line(out, "used_memory_peak_perc", share(a.allocated, peak));
+    line(out, "used_memory_overhead", startup);
+    line(out, "used_memory_startup", startup);
+    line(out, "used_memory_dataset", dataset);
+    line(out, "used_memory_dataset_perc", share(dataset, a.allocated));
+    line(out, "allocator_allocated", a.allocated);
+    line(out, "allocator_active", a.active);
+    line(out, "allocator_resident", a.resident);
+    line(out, "allocator_muzzy", 0);
+    line(out, "total_system_memory", total);
+    line(out, "total_system_memory_human", human(total));
+    line(out, "maxmemory", settings.memory.maxmemory);
+    line(out, "maxmemory_human", human(settings.memory.maxmemory));
+    line(
+        out,
+        "maxmemory_policy",
+        settings.memory.maxmemory_policy.as_str(),
+    );
+    line(
+        out,
+        "allocator_frag_ratio",
+        format_args!("{:.2}", ratio(a.active, a.allocated)),
+    );
+    line(
+        out,
+        "allocator_frag_bytes",
+        a.active.saturating_sub(a.allocated),
+    );
+    line(
+        out,
+        "allocator_rss_ratio",
+        format_args!("{:.2}", ratio(a.resident, a.active)),
+    );
+    line(
+        out,
+        "allocator_rss_bytes",
+        a.resident.saturating_sub(a.active),
+    );
+    line(
+        out,
+        "rss_overhead_ratio",
+        format_args!("{:.2}", ratio(resident, a.resident)),
+    );
+    line(
+        out,
+        "rss_overhead_bytes",
+        resident as i64 - a.resident as i64,
+    );
+    line(
+        out,
+        "mem_fragmentation_ratio",
+        format_args!("{:.2}", ratio(resident, a.allocated)),
+    );
+    line(
+        out,
+        "mem_fragmentation_bytes",
+        resident as i64 - a.allocated as i64,
+    );
+    line(out, "mem_not_counted_for_evict", 0);
+    line(out, "mem_replication_backlog", log);
+    line(out, "mem_total_replication_buffers", log);
+    line(out, "mem_clients_slaves", 0);
+    line(out, "mem_clients_normal", 0);
+    line(out, "mem_cluster_links", 0);
+    line(out, "mem_aof_buffer", 0);
+    line(out, "mem_allocator", "jemalloc-5.3.0");
+    line(out, "active_defrag_running", 0);
+    let lazy = &parts.lazyfree;
+    line(
+        out,
+        "lazyfree_pending_objects",
+        lazy.pending.load(Ordering::Relaxed),
+    );
+    line(out, "lazyfreed_objects", lazy.freed.load(Ordering::Relaxed));
+}

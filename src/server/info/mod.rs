@@ -1,0 +1,107 @@
+//! INFO: the sections Redis prints, with the fields of those parts that exist.
+//!
+//! To add a field, add its line to its section's function; names and order are Redis's, because
+//! exporters read by name and some clients by position.
+
+mod commands;
+mod memory;
+mod server;
+mod stats;
+
+use std::fmt::Write as _;
+
+use crate::command::host::DbInfo;
+
+use super::host::Parts;
+
+/// Sections of a plain INFO, in order.
+const DEFAULT: [&str; 11] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "modules",
+    "errorstats",
+    "cluster",
+    "keyspace",
+];
+
+/// Sections that `all` and `everything` add, with the one they stand before.
+const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
+
+/// The order of all sections.
+const ORDER: [&str; 13] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "modules",
+    "commandstats",
+    "errorstats",
+    "latencystats",
+    "cluster",
+    "keyspace",
+];
+
+/// The text for these sections; none stands for the default ones.
+pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+    let asked = |name: &str| {
+        let is_default = DEFAULT.contains(&name);
+        if sections.is_empty() {
+            return is_default;
+        }
+        sections.iter().any(|s| match s.as_slice() {
+            b"default" => is_default,
+            b"all" => (is_default || EXTRA.contains(&name)) && name != "modules",
+            b"everything" => true,
+            s => s == name.as_bytes(),
+        })
+    };
+    let mut out = String::with_capacity(4096);
+    for name in ORDER {
+        if !asked(name) {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push_str("\r\n");
+        }
+        match name {
+            "server" => server::server(parts, &mut out),
+            "clients" => server::clients(parts, &mut out),
+            "memory" => memory::memory(parts, &mut out),
+            "persistence" => stats::persistence(parts, &mut out),
+            "stats" => stats::stats(parts, &mut out),
+            "replication" => stats::replication(parts, &mut out),
+            "cpu" => server::cpu(&mut out),
+            "modules" => out.push_str("# Modules\r\n"),
+            "commandstats" => commands::commandstats(parts, &mut out),
+            "errorstats" => commands::errorstats(parts, &mut out),
+            "latencystats" => commands::latencystats(parts, &mut out),
+            "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
+            _ => keyspace(databases, &mut out),
+        }
+    }
+    out
+}
+
+/// Writes `name:value`.
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(out, "{name}:{value}\r\n");
+}
+
+fn keyspace(databases: &[DbInfo], out: &mut String) {
+    out.push_str("# Keyspace\r\n");
+    for (n, db) in databases.iter().enumerate().filter(|(_, db)| db.keys > 0) {
+        let _ = write!(
+            out,
+            "db{n}:keys={},expires={},avg_ttl={},subexpiry=0\r\n",
+            db.keys, db.volatile, db.average_ttl_ms
+        );
+    }
+}

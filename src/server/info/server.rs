@@ -1,0 +1,168 @@
+//! The sections Server, Clients and CPU.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::clock;
+use crate::client::ClientKind;
+use crate::config::{Choice, REDIS_VERSION};
+use crate::keyspace::locks::{SHARDS, ShardMask};
+
+use super::super::host::Parts;
+use super::line;
+
+/// `# Server`
+pub fn server(parts: &Parts, out: &mut String) {
+    let settings = parts.engine.config.settings();
+    let now_us = clock::unix_us();
+    let uptime_s = (now_us / 1000 - parts.engine.started_ms.load(Ordering::Relaxed)) / 1000;
+    out.push_str("# Server\r\n");
+    line(out, "redis_version", REDIS_VERSION);
+    line(out, "redis_git_sha1", "00000000");
+    line(out, "redis_git_dirty", 0);
+    line(out, "redis_build_id", "0");
+    line(out, "redis_mode", "standalone");
+    line(out, "os", system_name());
+    line(out, "arch_bits", usize::BITS);
+    line(out, "monotonic_clock", "X86 TSC or POSIX clock_gettime");
+    line(out, "multiplexing_api", "epoll");
+    line(out, "atomicvar_api", "rust-std");
+    line(out, "gcc_version", "0.0.0");
+    line(out, "server_name", "russet");
+    line(out, "russet_version", super::super::VERSION);
+    line(out, "process_id", std::process::id());
+    line(
+        out,
+        "process_supervised",
+        settings.process.supervised.as_str(),
+    );
+    line(out, "run_id", &parts.run_id);
+    line(out, "tcp_port", settings.network.port);
+    line(out, "server_time_usec", now_us);
+    line(out, "uptime_in_seconds", uptime_s);
+    line(out, "uptime_in_days", uptime_s / 86400);
+    line(out, "hz", settings.process.hz);
+    line(out, "configured_hz", settings.process.hz);
+    line(out, "lru_clock", clock::lru_seconds_at(now_us / 1000));
+    line(out, "executable", &parts.executable);
+    let file = parts.engine.config.file();
+    line(
+        out,
+        "config_file",
+        file.map(|f| f.display().to_string()).unwrap_or_default(),
+    );
+    line(
+        out,
+        "io_threads_active",
+        i32::from(settings.network.io_threads > 1),
+    );
+    let bind: Vec<String> = settings
+        .network
+        .bind
+        .iter()
+        .map(|b| format!("bind={b}"))
+        .collect();
+    let mut listener = 0;
+    if settings.network.port != 0 {
+        line(
+            out,
+            "listener0",
+            format_args!("name=tcp,{},port={}", bind.join(","), settings.network.port),
+        );
+        listener += 1;
+    }
+    if let Some(path) = &settings.network.unixsocket {
+        line(
+            out,
+            &format!("listener{listener}"),
+            format_args!("name=unix,bind={}", path.display()),
+        );
+    }
+}
+
+fn system_name() -> String {
+    let name = rustix::system::uname();
+    format!(
+        "{} {} {}",
+        name.sysname().to_string_lossy(),
+        name.release().to_string_lossy(),
+        name.machine().to_string_lossy()
+    )
+}
+
+/// `# Clients`
+pub fn clients(parts: &Parts, out: &mut String) {
+    let engine = &parts.engine;
+    let clients = engine.clients.all();
+    let count =
+        |f: &dyn Fn(&crate::client::Client) -> bool| clients.iter().filter(|c| f(c)).count();
+    let (mut watched, mut max_in) = (0, 0);
+    for i in 0..SHARDS {
+        let mut locked = engine.keyspace.lock(ShardMask::only(i));
+        watched += locked.shard(i).map_or(0, |s| s.watched_keys());
+    }
+    for c in &clients {
+        max_in = max_in.max(c.query_buffer.load(Ordering::Relaxed));
+    }
+    let max_out = clients
+        .iter()
+        .map(|c| c.unsent_bytes.load(Ordering::Relaxed))
+        .max();
+    out.push_str("# Clients\r\n");
+    line(
+        out,
+        "connected_clients",
+        count(&|c| c.kind() != ClientKind::Replica),
+    );
+    line(out, "cluster_connections", 0);
+    line(
+        out,
+        "maxclients",
+        engine.config.current().network.maxclients,
+    );
+    line(out, "client_recent_max_input_buffer", max_in);
+    line(out, "client_recent_max_output_buffer", max_out.unwrap_or(0));
+    line(
+        out,
+        "blocked_clients",
+        count(&|c| c.blocked.load(Ordering::Relaxed)),
+    );
+    line(out, "tracking_clients", 0);
+    line(
+        out,
+        "pubsub_clients",
+        count(&|c| c.kind() == ClientKind::Pubsub),
+    );
+    line(
+        out,
+        "watching_clients",
+        count(&|c| c.watching.load(Ordering::Relaxed) > 0),
+    );
+    line(out, "clients_in_timeout_table", 0);
+    line(out, "total_watched_keys", watched);
+    line(out, "total_blocking_keys", 0);
+    line(out, "total_blocking_keys_on_nokey", 0);
+}
+
+/// `# CPU`
+pub fn cpu(out: &mut String) {
+    let (user, system) = processor_seconds();
+    out.push_str("# CPU\r\n");
+    line(out, "used_cpu_sys", format_args!("{system:.6}"));
+    line(out, "used_cpu_user", format_args!("{user:.6}"));
+    line(out, "used_cpu_sys_children", "0.000000");
+    line(out, "used_cpu_user_children", "0.000000");
+}
+
+/// Seconds of processor time in user mode and in the kernel.
+fn processor_seconds() -> (f64, f64) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name, which may hold blanks: count behind it.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut ticks = rest
+        .split_whitespace()
+        .skip(11)
+        .filter_map(|t| t.parse::<f64>().ok());
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    let (user, system) = (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0));
+    (user / per_second, system / per_second)
+}

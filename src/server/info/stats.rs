@@ -1,0 +1,190 @@
+//! The sections Persistence, Stats and Replication.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::clock;
+
+use super::super::host::Parts;
+use super::line;
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
+}
+
+/// `# Persistence`
+pub fn persistence(parts: &Parts, out: &mut String) {
+    let s = &parts.saver.status;
+    let loading = parts.load.active.load(Ordering::Relaxed);
+    let in_progress = s.in_progress.load(Ordering::Relaxed);
+    let now_s = clock::unix_ms() / 1000;
+    let began = s.began_s.load(Ordering::Relaxed);
+    let current = if in_progress && began > 0 {
+        now_s - began
+    } else {
+        -1
+    };
+    out.push_str("# Persistence\r\n");
+    line(out, "loading", i32::from(loading));
+    line(out, "async_loading", 0);
+    line(out, "current_cow_peak", 0);
+    line(out, "current_cow_size", 0);
+    line(out, "current_cow_size_age", 0);
+    let (done, total) = parts.saver.progress();
+    let share = if total == 0 {
+        0.0
+    } else {
+        done as f64 * 100.0 / total as f64
+    };
+    line(out, "current_fork_perc", format_args!("{share:.2}"));
+    line(out, "current_save_keys_processed", done);
+    line(out, "current_save_keys_total", total);
+    line(
+        out,
+        "rdb_changes_since_last_save",
+        parts.engine.keyspace.dirty(),
+    );
+    line(out, "rdb_bgsave_in_progress", i32::from(in_progress));
+    line(
+        out,
+        "rdb_last_save_time",
+        s.last_save_s.load(Ordering::Relaxed),
+    );
+    line(
+        out,
+        "rdb_last_bgsave_status",
+        status(s.last_ok.load(Ordering::Relaxed)),
+    );
+    line(
+        out,
+        "rdb_last_bgsave_time_sec",
+        s.last_seconds.load(Ordering::Relaxed),
+    );
+    line(out, "rdb_current_bgsave_time_sec", current);
+    line(out, "rdb_saves", s.saves.load(Ordering::Relaxed));
+    line(out, "rdb_last_cow_size", 0);
+    line(
+        out,
+        "rdb_last_load_keys_expired",
+        parts.load.keys_expired.load(Ordering::Relaxed),
+    );
+    line(
+        out,
+        "rdb_last_load_keys_loaded",
+        parts.load.keys_loaded.load(Ordering::Relaxed),
+    );
+    line(out, "aof_enabled", 0);
+    line(out, "aof_rewrite_in_progress", 0);
+    line(out, "aof_rewrite_scheduled", 0);
+    line(out, "aof_last_rewrite_time_sec", -1);
+    line(out, "aof_current_rewrite_time_sec", -1);
+    line(out, "aof_last_bgrewrite_status", "ok");
+    line(out, "aof_rewrites", 0);
+    line(out, "aof_rewrites_consecutive_failures", 0);
+    line(out, "aof_last_write_status", "ok");
+    line(out, "aof_last_cow_size", 0);
+    line(out, "module_fork_in_progress", 0);
+    line(out, "module_fork_last_cow_size", 0);
+    if loading {
+        let (total, loaded) = (&parts.load.total_bytes, &parts.load.loaded_bytes);
+        let (total, loaded) = (
+            total.load(Ordering::Relaxed),
+            loaded.load(Ordering::Relaxed),
+        );
+        let began = parts.load.began_s.load(Ordering::Relaxed);
+        let elapsed = (now_s - began).max(0) as u64;
+        let share = if total == 0 {
+            0.0
+        } else {
+            loaded as f64 * 100.0 / total as f64
+        };
+        let eta = (elapsed * total.saturating_sub(loaded))
+            .checked_div(loaded)
+            .unwrap_or(1);
+        line(out, "loading_start_time", began);
+        line(out, "loading_total_bytes", total);
+        line(out, "loading_rdb_used_mem", 0);
+        line(out, "loading_loaded_bytes", loaded);
+        line(out, "loading_loaded_perc", format_args!("{share:.2}"));
+        line(out, "loading_eta_seconds", eta);
+    }
+}
+
+/// `# Stats`
+pub fn stats(parts: &Parts, out: &mut String) {
+    let engine = &parts.engine;
+    let t = engine.stats.totals();
+    let rates = parts.rates.current();
+    out.push_str("# Stats\r\n");
+    line(
+        out,
+        "total_connections_received",
+        engine.clients.accepted.load(Ordering::Relaxed),
+    );
+    line(out, "total_commands_processed", t.processed);
+    line(out, "instantaneous_ops_per_sec", rates.commands);
+    line(out, "total_net_input_bytes", t.bytes_in);
+    line(out, "total_net_output_bytes", t.bytes_out);
+    line(out, "total_net_repl_input_bytes", 0);
+    line(out, "total_net_repl_output_bytes", 0);
+    line(
+        out,
+        "instantaneous_input_kbps",
+        format_args!("{:.2}", rates.bytes_in as f64 / 1024.0),
+    );
+    line(
+        out,
+        "instantaneous_output_kbps",
+        format_args!("{:.2}", rates.bytes_out as f64 / 1024.0),
+    );
+    line(out, "instantaneous_input_repl_kbps", "0.00");
+    line(out, "instantaneous_output_repl_kbps", "0.00");
+    line(
+        out,
+        "rejected_connections",
+        engine.clients.rejected.load(Ordering::Relaxed),
+    );
+    line(out, "sync_full", 0);
+    line(out, "sync_partial_ok", 0);
+    line(out, "sync_partial_err", 0);
+    line(out, "expired_subkeys", 0);
+    line(out, "expired_keys", t.expired);
+    line(out, "expired_stale_perc", "0.00");
+    line(out, "expired_time_cap_reached_count", 0);
+    line(out, "expire_cycle_cpu_milliseconds", 0);
+    line(out, "evicted_keys", 0);
+    line(out, "evicted_clients", 0);
+    line(out, "evicted_scripts", 0);
+    line(out, "total_eviction_exceeded_time", 0);
+    line(out, "current_eviction_exceeded_time", 0);
+    line(out, "keyspace_hits", t.hits);
+    line(out, "keyspace_misses", t.misses);
+    line(out, "pubsub_channels", 0);
+    line(out, "pubsub_patterns", 0);
+    line(out, "pubsubshard_channels", 0);
+    line(out, "latest_fork_usec", 0);
+    line(
+        out,
+        "total_forks",
+        engine.stats.background_jobs.load(Ordering::Relaxed),
+    );
+    line(out, "migrate_cached_sockets", 0);
+    line(out, "slave_expires_tracked_keys", 0);
+    for name in ["hits", "misses", "key_hits", "key_misses"] {
+        line(out, &format!("active_defrag_{name}"), 0);
+    }
+    line(out, "total_active_defrag_time", 0);
+    line(out, "current_active_defrag_time", 0);
+    line(out, "tracking_total_keys", 0);
+    line(out, "tracking_total_items", 0);
+    line(out, "tracking_total_prefixes", 0);
+    line(out, "unexpected_error_replies", 0);
+    line(out, "total_error_replies", t.errors);
+    line(out, "dump_payload_sanitizations", 0);
+}
+
+/// `# Replication`
+pub fn replication(_: &Parts, out: &mut String) {
+    out.push_str("# Replication\r\n");
+    line(out, "role", "master");
+    line(out, "connected_slaves", 0);
+}
