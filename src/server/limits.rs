@@ -10,5 +10,6 @@ pub fn of(settings: &Settings) -> Limits {
         hash: limits::hash(settings),
         list: limits::list(settings),
         set: limits::set(settings),
+        zset: limits::zset(settings),
     }
 }

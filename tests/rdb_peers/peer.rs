@@ -79,11 +79,8 @@ impl Peer {
             .spawn();
         self.child = Some(child.unwrap());
         for _ in 0..200 {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                self.client = Some(BufReader::new(stream));
-                if self.call(&[b"PING"]) == Response::Simple("PONG".to_owned()) {
-                    return;
-                }
+            if self.answers() {
+                return;
             }
             sleep(Duration::from_millis(50));
         }
@@ -93,6 +90,19 @@ impl Peer {
             self.program,
             log.unwrap_or_default()
         );
+    }
+
+    /// Whether the data set has been loaded; a server that is still at it says so instead of PONG.
+    fn answers(&mut self) -> bool {
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let mut client = BufReader::new(stream);
+        let mut line = String::new();
+        let asked = client.get_mut().write_all(b"PING\r\n");
+        let ready = asked.is_ok() && client.read_line(&mut line).is_ok() && line == "+PONG\r\n";
+        self.client = Some(client);
+        ready
     }
 
     pub fn call(&mut self, args: &[&[u8]]) -> Response {

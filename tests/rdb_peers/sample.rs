@@ -1,8 +1,11 @@
 //! Values of every type in every encoding.
 
+use russet::base::num::fmt_f64;
 use russet::keyspace::value::hash::{Hash, HashLimits};
 use russet::keyspace::value::list::{End, List, ListLimits};
+use russet::keyspace::value::packed::Elem;
 use russet::keyspace::value::set::{Set, SetLimits};
+use russet::keyspace::value::zset::{Zset, ZsetLimits};
 use russet::keyspace::value::{Str, Value};
 
 /// The elements of a value, in an order that depends on them alone.
@@ -18,9 +21,14 @@ pub fn elements(value: &Value) -> Vec<Vec<u8>> {
                     .map(|pair| [pair.key.to_vec(), pair.value.to_vec()].join(&b'=')),
             );
         }
-        other => panic!("no elements of {other:?}"),
+        Value::Zset(zset) => {
+            let scored = |(member, score): (Elem<'_>, f64)| {
+                [&member.to_vec()[..], b"=", &fmt_f64(score)].concat()
+            };
+            all.extend(zset.iter().map(scored));
+        }
     }
-    if !matches!(value, Value::List(_)) {
+    if !matches!(value, Value::List(_) | Value::Zset(_)) {
         all.sort();
     }
     all
@@ -88,6 +96,14 @@ fn set(members: &[Vec<u8>]) -> Value {
     set.into()
 }
 
+fn zset(pairs: &[(Vec<u8>, f64)]) -> Value {
+    let mut zset = Zset::default();
+    for (member, score) in pairs {
+        zset.insert(&ZsetLimits::default(), member, *score);
+    }
+    zset.into()
+}
+
 fn hash(pairs: &[(Vec<u8>, Vec<u8>)]) -> Value {
     let mut hash = Hash::default();
     for (field, value) in pairs {
@@ -152,5 +168,26 @@ pub fn values() -> Vec<(String, Value)> {
         .collect::<Vec<_>>();
     add("hash:many", hash(&many));
     add("hash:long", hash(&[(mixed[1].clone(), noise(5000))]));
+    // Scores that Redis 7.0, which prints them otherwise, prints in the same way.
+    let scores = [
+        f64::NEG_INFINITY,
+        -2.5,
+        0.0,
+        0.5,
+        3.0,
+        1e10,
+        1e15,
+        5e15,
+        f64::INFINITY,
+    ];
+    add(
+        "zset:small",
+        zset(&mixed.iter().cloned().zip(scores).collect::<Vec<_>>()),
+    );
+    let many = numbered("member ", 1000)
+        .into_iter()
+        .zip((0..).map(|i| f64::from(i % 77) / 4.0));
+    add("zset:many", zset(&many.collect::<Vec<_>>()));
+    add("zset:long", zset(&[(noise(100), 1.0)]));
     values
 }

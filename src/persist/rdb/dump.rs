@@ -35,7 +35,7 @@ pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
         ..config
     };
     let mut writer = Writer::new(Vec::new(), unsummed);
-    let kind = writer.object_type(value)?;
+    let kind = writer.object_type(value);
     writer.byte(kind as u8)?;
     writer.object(value)?;
     let mut payload = writer.into_inner()?;

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::base::num::parse_f64;
 use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::keyspace::value::list::{End, List, ListLimits};
 use crate::keyspace::value::packed::Packed;
 use crate::keyspace::value::set::{Set, SetLimits};
+use crate::keyspace::value::zset::{Zset, ZsetLimits};
 use crate::keyspace::value::{INLINE_MAX_BYTES, Str, Value};
 use crate::persist::rdb::elems::{Elem, Elems};
 use crate::persist::rdb::error::{BadBlock, ErrorKind, Result};
@@ -34,6 +36,8 @@ pub struct Limits {
     pub list: ListLimits,
     /// Of sets.
     pub set: SetLimits,
+    /// Of sorted sets.
+    pub zset: ZsetLimits,
 }
 
 /// Reads values, with room that is reused from one to the next.
@@ -84,6 +88,16 @@ impl Loader {
             ObjectType::SetListpack => {
                 block(source, "Set listpack", |block| set(block, limits.set)).map(non_empty_set)
             }
+            ObjectType::Zset => self.zset(source, text_score),
+            ObjectType::Zset2 => self.zset(source, Source::double),
+            ObjectType::ZsetZiplist => block(source, "Zset ziplist", |block| {
+                zset(Ziplist::new(block)?, limits.zset)
+            })
+            .map(non_empty_zset),
+            ObjectType::ZsetListpack => block(source, "Zset listpack", |block| {
+                zset(Listpack::new(block)?, limits.zset)
+            })
+            .map(non_empty_zset),
             ObjectType::Hash => self.hash(source),
             ObjectType::HashZipmap => block(source, "Zipmap", |block| {
                 hash(|| Zipmap::new(block), limits.hash)
@@ -170,6 +184,29 @@ impl Loader {
         Ok(non_empty_set(set))
     }
 
+    fn zset<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+        score: impl Fn(&mut Source<R>) -> Result<f64>,
+    ) -> Result<Option<Value>> {
+        let mut zset = Zset::default();
+        let mut text = itoa::Buffer::new();
+        for _ in 0..source.length()? {
+            self.field.clear();
+            let int = source.string_into(&mut self.field)?;
+            let score = score(source)?;
+            if score.is_nan() {
+                return Err(source.corrupt("Zset with NAN score detected"));
+            }
+            let member = int.map_or(Elem::Bytes(&self.field), Elem::Int);
+            let member = member.to_bytes(&mut text);
+            if zset.insert(&self.limits.zset, member, score).is_some() {
+                return Err(source.corrupt("Duplicate zset fields detected"));
+            }
+        }
+        Ok(non_empty_zset(zset))
+    }
+
     fn hash<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
         let mut hash = Hash::default();
         for _ in 0..source.length()? {
@@ -191,6 +228,19 @@ fn string<R: Read>(source: &mut Source<R>) -> Result<Str> {
         Text::Lent(Elem::Bytes(bytes)) => Str::new(bytes),
         Text::Own(bytes) => Str::Heap(Arc::new(bytes)),
     })
+}
+
+/// A score as text, behind its length; three lengths stand for what has no text.
+fn text_score<R: Read>(source: &mut Source<R>) -> Result<f64> {
+    let length = match source.byte()? {
+        255 => return Ok(f64::NEG_INFINITY),
+        254 => return Ok(f64::INFINITY),
+        253 => return Ok(f64::NAN),
+        length => length,
+    };
+    let mut text = Vec::new();
+    source.append(u64::from(length), &mut text)?;
+    parse_f64(&text).ok_or_else(|| source.corrupt("Zset with a score that is not a number"))
 }
 
 /// Reads a packed block, which is stored as a string, with `parse`. `name` begins the sentence
@@ -312,6 +362,31 @@ fn intset(mut elems: Intset<'_>, limits: SetLimits) -> FromBlock<Set> {
         set.add(member, &limits);
     }
     Ok(set)
+}
+
+fn zset<'a>(mut elems: impl Elems<'a>, limits: ZsetLimits) -> FromBlock<Zset> {
+    let mut zset = Zset::default();
+    let mut text = itoa::Buffer::new();
+    while let Some(member) = elems.next_elem()? {
+        let at = elems.at();
+        let score = match elems.next_elem()? {
+            Some(Elem::Int(int)) => Some(int as f64),
+            Some(Elem::Bytes(text)) => parse_f64(text),
+            None => return Err(BadBlock::new("member without score", at)),
+        };
+        let score = score.ok_or(BadBlock::new("score is not a number", at))?;
+        if zset
+            .insert(&limits, member.to_bytes(&mut text), score)
+            .is_some()
+        {
+            return Err(BadBlock::new("member comes twice", at));
+        }
+    }
+    Ok(zset)
+}
+
+fn non_empty_zset(zset: Zset) -> Option<Value> {
+    (!zset.is_empty()).then(|| zset.into())
 }
 
 fn non_empty_hash(hash: Hash) -> Option<Value> {

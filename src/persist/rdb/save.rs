@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use crate::base::num::fmt_f64;
 use crate::keyspace::value::hash::Hash;
 use crate::keyspace::value::list::{List, NodeView};
 use crate::keyspace::value::packed::Packed;
 use crate::keyspace::value::set::Set;
+use crate::keyspace::value::zset::Zset;
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::persist::rdb::types::{NODE_PACKED, NODE_PLAIN, ObjectType};
 use crate::persist::rdb::writer::{Usage, Writer};
@@ -21,23 +23,24 @@ impl<W: Write> Writer<W> {
         usage: Usage,
     ) -> io::Result<()> {
         self.select_db(db)?;
-        self.entry_head(self.object_type(value)?, key, expire_ms, usage)?;
+        self.entry_head(self.object_type(value), key, expire_ms, usage)?;
         self.object(value)
     }
 
     /// The type that `value` is written as.
-    pub fn object_type(&self, value: ValueRef<'_>) -> io::Result<ObjectType> {
+    pub fn object_type(&self, value: ValueRef<'_>) -> ObjectType {
         match value {
-            ValueRef::Str(_) => Ok(ObjectType::String),
-            ValueRef::List(_) => Ok(ObjectType::ListQuicklist2),
-            ValueRef::Set(set) if set.as_ints().is_some() => Ok(ObjectType::SetIntset),
+            ValueRef::Str(_) => ObjectType::String,
+            ValueRef::List(_) => ObjectType::ListQuicklist2,
+            ValueRef::Set(set) if set.as_ints().is_some() => ObjectType::SetIntset,
             ValueRef::Set(set) if set.as_packed().is_some() && self.has_set_listpack() => {
-                Ok(ObjectType::SetListpack)
+                ObjectType::SetListpack
             }
-            ValueRef::Set(_) => Ok(ObjectType::Set),
-            ValueRef::Hash(hash) if hash.as_packed().is_some() => Ok(ObjectType::HashListpack),
-            ValueRef::Hash(_) => Ok(ObjectType::Hash),
-            _ => Err(unsupported(value)),
+            ValueRef::Set(_) => ObjectType::Set,
+            ValueRef::Hash(hash) if hash.as_packed().is_some() => ObjectType::HashListpack,
+            ValueRef::Zset(zset) if is_small(zset) => ObjectType::ZsetListpack,
+            ValueRef::Zset(_) => ObjectType::Zset2,
+            ValueRef::Hash(_) => ObjectType::Hash,
         }
     }
 
@@ -47,8 +50,8 @@ impl<W: Write> Writer<W> {
             ValueRef::Str(string) => self.string_object(string),
             ValueRef::List(list) => self.list_object(list),
             ValueRef::Set(set) => self.set_object(set),
+            ValueRef::Zset(zset) => self.zset_object(zset),
             ValueRef::Hash(hash) => self.hash_object(hash),
-            _ => Err(unsupported(value)),
         }
     }
 
@@ -117,6 +120,26 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    fn zset_object(&mut self, zset: &Zset) -> io::Result<()> {
+        if is_small(zset) {
+            for (member, score) in zset.iter() {
+                self.listpack.push_elem(member);
+                match integer(score) {
+                    Some(int) => self.listpack.push_int(int),
+                    None => self.listpack.push(&fmt_f64(score)),
+                }
+            }
+            return self.built_listpack();
+        }
+        self.length(zset.len() as u64)?;
+        // From the greatest on: a skiplist is built fastest if every element becomes its first.
+        for (member, score) in zset.range(0..zset.len(), true) {
+            self.elem(member)?;
+            self.double(score)?;
+        }
+        Ok(())
+    }
+
     fn hash_object(&mut self, hash: &Hash) -> io::Result<()> {
         if let Some(packed) = hash.as_packed() {
             return self.packed(packed);
@@ -130,7 +153,13 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn unsupported(value: ValueRef<'_>) -> io::Error {
-    let name = value.kind().name();
-    io::Error::other(format!("values of type {name} cannot be written yet"))
+fn is_small(zset: &Zset) -> bool {
+    zset.encoding() == "listpack"
+}
+
+/// The score as an integer, if it is one of those that Redis packs as integers.
+fn integer(score: f64) -> Option<i64> {
+    const BOUND: f64 = (i64::MAX / 2) as f64;
+    let int = score as i64;
+    (score.abs() <= BOUND && int as f64 == score).then_some(int)
 }

@@ -11,6 +11,7 @@ use crate::persist::rdb::{Config, Error, Origin, Usage, Writer};
 
 use crate::keyspace::value::Value;
 use crate::keyspace::value::list::End;
+use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::pages::Record;
 use sha1::{Digest, Sha1};
 
@@ -122,7 +123,12 @@ fn tokens(value: &Value) -> Vec<String> {
             tokens.extend(set.iter().map(|elem| token(&elem.to_vec())));
             tokens.sort();
         }
-        other => panic!("no listing of {other:?}"),
+        Value::Zset(zset) => {
+            let scored = |(member, score): (Elem<'_>, f64)| {
+                format!("{}={}", token(&member.to_vec()), hex(&score.to_be_bytes()))
+            };
+            tokens.extend(zset.iter().map(scored));
+        }
     }
     tokens
 }

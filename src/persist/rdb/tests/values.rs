@@ -4,6 +4,7 @@ use super::*;
 use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::keyspace::value::list::{List, ListLimits};
 use crate::keyspace::value::set::{Set, SetLimits};
+use crate::keyspace::value::zset::{Zset, ZsetLimits};
 use crate::persist::rdb::dump::{dump, restore};
 use crate::persist::rdb::error::ErrorKind;
 use crate::persist::rdb::load::Limits;
@@ -282,6 +283,108 @@ fn sets_with_a_member_twice_are_refused() {
 }
 
 #[test]
+fn sorted_sets_are_read_in_every_encoding() {
+    let elements: [&[u8]; 10] = [
+        b"c",
+        b"-inf",
+        b"a",
+        b"-1",
+        b"b",
+        b"2.5",
+        b"7",
+        b"9007199254740993",
+        b"d",
+        b"inf",
+    ];
+    let text = |score: &[u8]| [&[score.len() as u8], score].concat();
+    let mut v1 = vec![5];
+    let mut v2 = vec![5];
+    for pair in elements.chunks(2) {
+        v1.extend(plain(pair[0]));
+        v1.extend(match pair[1] {
+            b"-inf" => vec![255],
+            b"inf" => vec![254],
+            score => text(score),
+        });
+        v2.extend(plain(pair[0]));
+        let score: f64 = std::str::from_utf8(pair[1]).unwrap().parse().unwrap();
+        v2.extend(score.to_le_bytes());
+    }
+    for (kind, body) in [
+        (ObjectType::Zset, v1),
+        (ObjectType::Zset2, v2),
+        (
+            ObjectType::ZsetZiplist,
+            plain(&ziplist::tests::build(&elements)),
+        ),
+        (ObjectType::ZsetListpack, plain(&listpack_of(&elements))),
+    ] {
+        let value = restored(kind, &body).unwrap();
+        let expected = "63=fff0000000000000 61=bff0000000000000 62=4004000000000000 \
+                        37=4340000000000000 64=7ff0000000000000";
+        assert_eq!(names(&value), expected, "{}", kind.name());
+        assert_eq!(value.as_ref().encoding(), "listpack", "{}", kind.name());
+    }
+}
+
+#[test]
+fn sorted_sets_with_a_member_twice_or_without_a_score_are_refused() {
+    let twice: [&[u8]; 4] = [b"a", b"1", b"a", b"2"];
+    let odd = &twice[..3];
+    let nan: [&[u8]; 2] = [b"a", b"nan"];
+    let word: [&[u8]; 2] = [b"a", b"12x"];
+    let nan2 = [&[1][..], &plain(b"a"), &f64::NAN.to_le_bytes()].concat();
+    let member = plain(b"a");
+    let twice2 = [&[2][..], &member, &[0; 8], &member, &[0; 8]].concat();
+    let twice1 = [&[2][..], &member, b"\x011", &member, b"\x012"].concat();
+    let word1 = [&[1][..], &member, b"\x03abc"].concat();
+    for (kind, body, text) in [
+        (
+            ObjectType::ZsetListpack,
+            plain(&listpack_of(&twice)),
+            "Zset listpack integrity check",
+        ),
+        (
+            ObjectType::ZsetZiplist,
+            plain(&ziplist::tests::build(&twice)),
+            "Zset ziplist integrity",
+        ),
+        (
+            ObjectType::ZsetListpack,
+            plain(&listpack_of(odd)),
+            "member without score",
+        ),
+        (
+            ObjectType::ZsetListpack,
+            plain(&listpack_of(&nan)),
+            "score is not a number",
+        ),
+        (
+            ObjectType::ZsetListpack,
+            plain(&listpack_of(&word)),
+            "score is not a number",
+        ),
+        (
+            ObjectType::ZsetListpack,
+            plain(&listpack_of(&[])),
+            "Collection without elements",
+        ),
+        (ObjectType::Zset2, nan2, "Zset with NAN score detected"),
+        (ObjectType::Zset2, twice2, "Duplicate zset fields detected"),
+        (ObjectType::Zset, twice1, "Duplicate zset fields detected"),
+        (
+            ObjectType::Zset,
+            [&[1][..], &member, &[253]].concat(),
+            "Zset with NAN score",
+        ),
+        (ObjectType::Zset, word1, "score that is not a number"),
+    ] {
+        let refusal = refusal(kind, &body);
+        assert!(refusal.contains(text), "{refusal}");
+    }
+}
+
+#[test]
 fn collections_above_the_thresholds_are_loaded_large() {
     let fields: Vec<String> = (0..300).map(|i| format!("f{i}")).collect();
     let fields: Vec<&[u8]> = fields.iter().map(String::as_bytes).collect();
@@ -310,6 +413,16 @@ fn element() -> impl Strategy<Value = Vec<u8>> {
         4 => prop::collection::vec(any::<u8>(), 0..40),
         1 => prop::collection::vec(0u8..2, 40..300),
         1 => prop::collection::vec(any::<u8>(), 8000..9000),
+    ]
+}
+
+fn score() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-100i32..100).prop_map(f64::from),
+        any::<i64>().prop_map(|int| int as f64),
+        any::<f64>().prop_filter("scores are numbers", |score| !score.is_nan()),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
     ]
 }
 
@@ -354,6 +467,15 @@ proptest! {
         }
         prop_assume!(!set.is_empty());
         round_trip(&set.into());
+    }
+
+    #[test]
+    fn any_sorted_set_comes_back(members in prop::collection::vec((element(), score()), 1..200)) {
+        let mut zset = Zset::default();
+        for (member, score) in &members {
+            zset.insert(&ZsetLimits::default(), member, *score);
+        }
+        round_trip(&zset.into());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::persist::rdb::dump::{RestoreError, dump, restore};
 use crate::persist::rdb::error::ErrorKind;
 use crate::persist::rdb::load::Limits;
 use proptest::prelude::*;
+use std::mem::discriminant;
 
 fn text(value: &Value) -> Vec<u8> {
     match value {
@@ -104,6 +105,78 @@ fn listings_are_those_of_the_fixtures() {
     let expected = "0 74746c string 7 2d31\n\
                     9 68 string - sha1:40:394f28745cc4992d8d43dd5f788c3366535226e3\n";
     assert_eq!(listing(&sink.entries), expected);
+}
+
+#[test]
+fn files_of_real_servers_are_read_whole() {
+    let fixtures: [(&[u8], &str, i64); 2] = [
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/redis-7.0.15.rdb"),
+            include_str!("../../../../tests/fixtures/rdb/redis-7.0.15.txt"),
+            10,
+        ),
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/valkey-8.0.1.rdb"),
+            include_str!("../../../../tests/fixtures/rdb/valkey-8.0.1.txt"),
+            11,
+        ),
+    ];
+    for (bytes, expected, version) in fixtures {
+        let (sink, summary) = read(bytes).unwrap();
+        assert_eq!(summary.version, version);
+        assert_eq!(summary.checksum, Checksum::Verified);
+        assert_eq!(sink.functions.len(), 1);
+        assert_eq!(listing(&sink.entries), expected);
+    }
+}
+
+#[test]
+fn a_value_that_does_not_exist_here_yet_is_refused_by_name_and_offset() {
+    let cases: [(&[u8], &str); 2] = [
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2.rdb"),
+            "RDB object type 25 (hash-listpack-md) is not supported by this server",
+        ),
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/redis-7.0.15-streams.rdb"),
+            "RDB object type 19 (stream-v2) is not supported by this server",
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let error = read(bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!((100..bytes.len() as u64).contains(&error.offset));
+    }
+}
+
+#[test]
+fn what_eviction_knew_is_read() {
+    let cases: [(&[u8], Usage); 3] = [
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/redis-7.0.15-lfu.rdb"),
+            Usage::Frequency(0),
+        ),
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2-lru.rdb"),
+            Usage::IdleSeconds(0),
+        ),
+        (
+            include_bytes!("../../../../tests/fixtures/rdb/valkey-8.0.1-lfu.rdb"),
+            Usage::Frequency(0),
+        ),
+    ];
+    for (bytes, kind) in cases {
+        let (sink, _) = read(bytes).unwrap();
+        assert_eq!(sink.entries.len(), 2);
+        for entry in &sink.entries {
+            assert_eq!(discriminant(&entry.usage), discriminant(&kind));
+        }
+        let expiring = sink
+            .entries
+            .iter()
+            .filter(|entry| entry.expire_ms.is_some());
+        assert_eq!(expiring.count(), 1);
+    }
 }
 
 #[test]
