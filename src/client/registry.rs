@@ -75,8 +75,12 @@ pub struct Client {
     pub query_buffer_free: AtomicU64,
     /// Commands queued by MULTI; -1 outside.
     pub multi: AtomicI64,
+    /// Bytes of the commands queued by MULTI.
+    pub multi_bytes: AtomicU64,
     /// Keys watched.
     pub watching: AtomicU32,
+    /// Set when a watched key has changed; shared with the shards that hold the watches.
+    pub watch_flag: Arc<AtomicBool>,
     /// RESP version.
     pub resp: AtomicU32,
     /// Channels and patterns subscribed.
@@ -89,6 +93,8 @@ pub struct Client {
     pub no_evict: AtomicBool,
     /// `CLIENT NO-TOUCH on`.
     pub no_touch: AtomicBool,
+    /// Number of the worker that serves it.
+    pub worker: AtomicU32,
     /// Bytes of replies that are not written yet.
     pub unsent_bytes: AtomicU64,
     kind: AtomicU32,
@@ -180,13 +186,16 @@ impl Registry {
             query_buffer: AtomicU64::new(0),
             query_buffer_free: AtomicU64::new(0),
             multi: AtomicI64::new(-1),
+            multi_bytes: AtomicU64::new(0),
             watching: AtomicU32::new(0),
+            watch_flag: Arc::new(AtomicBool::new(false)),
             resp: AtomicU32::new(2),
             channels: AtomicU32::new(0),
             patterns: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            worker: AtomicU32::new(0),
             unsent_bytes: AtomicU64::new(0),
             kind: AtomicU32::new(0),
             killed: AtomicBool::new(false),

@@ -357,10 +357,6 @@ impl Engine {
                     c.ran(nanos, failed);
                 }
                 self.note_slow(ctx, command, args, nanos);
-                ctx.session
-                    .client
-                    .last_command
-                    .store(u32::from(command.spec.id), Ordering::Relaxed);
             }
             Ok(None) => reply.queued(),
             Err(text) => {
@@ -374,6 +370,10 @@ impl Engine {
                 }
                 reply.error(text);
             }
+        }
+        if let Some(c) = command {
+            let last = &ctx.session.client.last_command;
+            last.store(u32::from(c.spec.id), Ordering::Relaxed);
         }
         bump(&stats.processed, 1);
         if reply.errors() != errors {

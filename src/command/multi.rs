@@ -54,6 +54,7 @@ impl Session {
     fn set_multi(&mut self, queue: Option<Queue>) {
         let len = queue.as_ref().map_or(-1, |q| q.len() as i64);
         self.client.multi.store(len, Ordering::Relaxed);
+        self.client.multi_bytes.store(0, Ordering::Relaxed);
         self.multi = queue;
     }
 }

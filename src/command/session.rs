@@ -2,7 +2,7 @@
 //! worker; what others may see of it is mirrored in its [`Client`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::client::Client;
 use crate::keyspace::shard::WatchFlag;
@@ -117,13 +117,13 @@ impl Session {
     /// The session of a new connection.
     pub fn new(client: Arc<Client>, origin: Origin, authenticated: bool) -> Session {
         Session {
+            watch_flag: Arc::clone(&client.watch_flag),
             client,
             db: 0,
             origin,
             authenticated,
             multi: None,
             watched: Vec::new(),
-            watch_flag: Arc::new(AtomicBool::new(false)),
             reply_mode: ReplyMode::On,
             no_touch: false,
             closing: false,

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
@@ -142,7 +143,9 @@ impl Workers {
     /// Gives a connection to the next worker in turn.
     pub fn assign(&mut self, accepted: Accepted, client: Arc<Client>) {
         let n = self.queues.len().max(1);
-        if let Some(queue) = self.queues.get(self.next % n) {
+        let index = self.next % n;
+        client.worker.store(index as u32, Ordering::Relaxed);
+        if let Some(queue) = self.queues.get(index) {
             let _ = queue.send((accepted, client));
         }
         self.next = (self.next + 1) % n;

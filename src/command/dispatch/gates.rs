@@ -2,6 +2,7 @@
 //! where several apply the same error is replied.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use super::super::ctx::Ctx;
 use super::super::engine::{Engine, Gate};
@@ -67,11 +68,10 @@ impl Engine {
                 return Err(fixed("ERR Command not allowed inside a transaction"));
             }
             queue.push(args, command.spec.flags);
-            let len = queue.len() as i64;
-            ctx.session
-                .client
-                .multi
-                .store(len, std::sync::atomic::Ordering::Relaxed);
+            let (len, bytes) = (queue.len() as i64, queue.size_bytes() as u64);
+            let client = &ctx.session.client;
+            client.multi.store(len, Ordering::Relaxed);
+            client.multi_bytes.store(bytes, Ordering::Relaxed);
             return Ok(None);
         }
         Ok(Some((command, action)))

@@ -3,6 +3,7 @@
 //! To add a command: its record in `commands.toml`, its handler in its family's file, and a line
 //! in that family's `HANDLERS`.
 
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -53,6 +54,7 @@ const TRANSACTIONS: Family = &[
 /// Every family, a line each.
 const FAMILIES: &[Family] = &[
     TRANSACTIONS,
+    client::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,

@@ -1,0 +1,155 @@
+use crate::command::testing::TestServer;
+
+#[test]
+fn a_connection_has_an_id_and_a_name() {
+    let mut t = TestServer::new();
+    assert_eq!(t.run("CLIENT ID"), ":1");
+    assert_eq!(t.run("CLIENT GETNAME"), "nil");
+    assert_eq!(t.run("CLIENT SETNAME me"), "+OK");
+    assert_eq!(t.run("CLIENT GETNAME"), r#""me""#);
+    assert_eq!(
+        t.run(r#"CLIENT SETNAME "a b""#),
+        "-ERR Client names cannot contain spaces, newlines or special characters."
+    );
+    assert_eq!(t.run("CLIENT SETNAME ''"), "+OK");
+    assert_eq!(t.run("CLIENT GETNAME"), "nil");
+}
+
+#[test]
+fn a_line_has_the_fields_of_redis_in_their_order() {
+    let mut t = TestServer::new();
+    t.run("CLIENT SETINFO lib-name some-lib");
+    t.run("CLIENT SETINFO LIB-VER 1.2");
+    t.advance(3000);
+    let line = t.reply("CLIENT INFO").text();
+    let names: Vec<&str> = line
+        .split_whitespace()
+        .map(|f| f.split('=').next().unwrap())
+        .collect();
+    let wanted = "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf \
+                  qbuf-free argv-mem multi-mem rbs rbp obl oll omem tot-mem events cmd user redir \
+                  resp lib-name lib-ver io-thread";
+    assert_eq!(names.join(" "), wanted);
+    for field in [
+        "age=3 idle=0 flags=N db=0 ",
+        " multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=10 ",
+        " cmd=client|info user=default redir=-1 resp=2 lib-name=some-lib lib-ver=1.2 ",
+    ] {
+        assert!(line.contains(field), "{field} in {line}");
+    }
+    assert!(line.ends_with("io-thread=0\n"), "{line}");
+}
+
+#[test]
+fn flags_tell_the_state_of_a_connection() {
+    let mut t = TestServer::new();
+    let mut other = t.client();
+    other.run("WATCH k");
+    other.run("MULTI");
+    other.run("ECHO 12345");
+    other.run("CLIENT NO-EVICT ON");
+    let line = t.reply("CLIENT LIST ID 2").text();
+    assert!(line.contains(" flags=x "), "{line}");
+    assert!(line.contains(" multi=2 watch=1 "), "{line}");
+    assert!(line.contains(" multi-mem=25 "), "{line}");
+    t.run("SET k v");
+    other.run("EXEC");
+    other.run("CLIENT NO-TOUCH ON");
+    other.run("CLIENT NO-EVICT ON");
+    let line = t.reply("CLIENT LIST ID 2").text();
+    assert!(line.contains(" flags=eT "), "{line}");
+    assert!(line.contains(" cmd=client|no-evict "), "{line}");
+}
+
+#[test]
+fn a_list_can_be_narrowed() {
+    let mut t = TestServer::new();
+    let _other = t.client();
+    let lines = |text: String| text.lines().count();
+    assert_eq!(lines(t.reply("CLIENT LIST").text()), 2);
+    assert_eq!(lines(t.reply("CLIENT LIST TYPE normal").text()), 2);
+    assert_eq!(lines(t.reply("CLIENT LIST TYPE replica").text()), 0);
+    assert_eq!(lines(t.reply("CLIENT LIST ID 2 77 1").text()), 2);
+    assert_eq!(t.run("CLIENT LIST ID x"), "-ERR Invalid client ID");
+    assert_eq!(t.run("CLIENT LIST ID"), "-ERR syntax error");
+    assert_eq!(t.run("CLIENT LIST TYPE x"), "-ERR Unknown client type 'x'");
+}
+
+#[test]
+fn killing_others_takes_them_off_the_list() {
+    let mut t = TestServer::new();
+    let other = t.client();
+    assert_eq!(t.run("CLIENT KILL 1.1.1.1:1"), "-ERR No such client");
+    assert_eq!(t.run("CLIENT KILL ID 2 TYPE pubsub"), ":0");
+    assert_eq!(t.run("CLIENT KILL TYPE normal"), ":1");
+    assert!(other.session.client.is_killed());
+    assert!(!t.session.closing);
+    assert_eq!(t.reply("CLIENT LIST").text().lines().count(), 1);
+    assert_eq!(t.run("CLIENT KILL ID 0"), "-ERR client-id should be greater than 0");
+    assert_eq!(t.run("CLIENT KILL USER nobody"), "-ERR No such user 'nobody'");
+    assert_eq!(t.run("CLIENT KILL ID 1 SKIPME"), "-ERR syntax error");
+}
+
+#[test]
+fn age_and_user_are_conditions_too() {
+    let mut t = TestServer::new();
+    let _old = t.client();
+    t.advance(5000);
+    assert_eq!(t.run("CLIENT KILL MAXAGE 6 USER default"), ":0");
+    assert_eq!(t.run("CLIENT KILL MAXAGE 5 USER default"), ":1");
+    assert_eq!(t.run("CLIENT KILL MAXAGE 0"), "-ERR maxage should be greater than 0");
+}
+
+#[test]
+fn a_transaction_that_kills_its_own_connection_is_replied_to() {
+    let mut t = TestServer::new();
+    t.run("MULTI");
+    t.run("CLIENT KILL TYPE normal SKIPME no");
+    t.run("ECHO still");
+    assert_eq!(t.run("EXEC"), r#"[:1, "still"]"#);
+    assert!(t.session.closing);
+}
+
+#[test]
+fn replies_can_be_turned_off_and_skipped() {
+    let mut t = TestServer::new();
+    let ping: &[&[u8]] = &[b"PING"];
+    let mode = |m: &'static [u8]| -> Vec<&'static [u8]> { vec![b"CLIENT", b"REPLY", m] };
+    let (off, on, skip) = (mode(b"OFF"), mode(b"ON"), mode(b"SKIP"));
+    assert_eq!(t.pipeline(&[&off, ping, ping, &on]).len(), 1);
+    assert_eq!(t.pipeline(&[&skip, ping, ping]).len(), 1);
+    assert_eq!(t.pipeline(&[&skip, &skip, ping, ping]).len(), 1);
+    assert_eq!(t.run("CLIENT REPLY x"), "-ERR syntax error");
+}
+
+#[test]
+fn a_pause_holds_back_what_it_names() {
+    let mut t = TestServer::new();
+    assert_eq!(t.run("CLIENT PAUSE 1000 WRITE"), "+OK");
+    assert_eq!(t.run("GET k"), "nil");
+    assert_eq!(t.engine.pause.current(1_700_000_000_999), Some((1_700_000_001_000, false)));
+    assert_eq!(t.run("CLIENT UNPAUSE"), "+OK");
+    assert_eq!(t.run("SET k v"), "+OK");
+    assert_eq!(t.run("CLIENT PAUSE -1"), "-ERR timeout is negative");
+    assert_eq!(
+        t.run("CLIENT PAUSE 9223372036854775807"),
+        "-ERR timeout is out of range"
+    );
+    assert_eq!(
+        t.run("CLIENT PAUSE 1 x"),
+        "-ERR CLIENT PAUSE mode must be WRITE or ALL"
+    );
+}
+
+#[test]
+fn nobody_waits_to_be_unblocked() {
+    let mut t = TestServer::new();
+    assert_eq!(t.run("CLIENT UNBLOCK 1"), ":0");
+    assert_eq!(t.run("CLIENT UNBLOCK 1 ERROR"), ":0");
+    assert_eq!(
+        t.run("CLIENT UNBLOCK 1 x"),
+        "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+    );
+    let maint = t.run("CLIENT MAINT_NOTIFICATIONS ON");
+    assert!(maint.starts_with("-ERR unknown subcommand"), "{maint}");
+}
