@@ -147,8 +147,8 @@ pub fn pause(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             ));
         }
     };
-    let timeout_ms = num::parse_i64(arg(args, 2))
-        .ok_or(CommandError::new(errors::TIMEOUT_NOT_INTEGER))?;
+    let timeout_ms =
+        num::parse_i64(arg(args, 2)).ok_or(CommandError::new(errors::TIMEOUT_NOT_INTEGER))?;
     if timeout_ms < 0 {
         return Err(CommandError::new(errors::TIMEOUT_NEGATIVE));
     }

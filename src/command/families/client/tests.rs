@@ -85,8 +85,14 @@ fn killing_others_takes_them_off_the_list() {
     assert!(other.session.client.is_killed());
     assert!(!t.session.closing);
     assert_eq!(t.reply("CLIENT LIST").text().lines().count(), 1);
-    assert_eq!(t.run("CLIENT KILL ID 0"), "-ERR client-id should be greater than 0");
-    assert_eq!(t.run("CLIENT KILL USER nobody"), "-ERR No such user 'nobody'");
+    assert_eq!(
+        t.run("CLIENT KILL ID 0"),
+        "-ERR client-id should be greater than 0"
+    );
+    assert_eq!(
+        t.run("CLIENT KILL USER nobody"),
+        "-ERR No such user 'nobody'"
+    );
     assert_eq!(t.run("CLIENT KILL ID 1 SKIPME"), "-ERR syntax error");
 }
 
@@ -97,7 +103,10 @@ fn age_and_user_are_conditions_too() {
     t.advance(5000);
     assert_eq!(t.run("CLIENT KILL MAXAGE 6 USER default"), ":0");
     assert_eq!(t.run("CLIENT KILL MAXAGE 5 USER default"), ":1");
-    assert_eq!(t.run("CLIENT KILL MAXAGE 0"), "-ERR maxage should be greater than 0");
+    assert_eq!(
+        t.run("CLIENT KILL MAXAGE 0"),
+        "-ERR maxage should be greater than 0"
+    );
 }
 
 #[test]
@@ -127,7 +136,10 @@ fn a_pause_holds_back_what_it_names() {
     let mut t = TestServer::new();
     assert_eq!(t.run("CLIENT PAUSE 1000 WRITE"), "+OK");
     assert_eq!(t.run("GET k"), "nil");
-    assert_eq!(t.engine.pause.current(1_700_000_000_999), Some((1_700_000_001_000, false)));
+    assert_eq!(
+        t.engine.pause.current(1_700_000_000_999),
+        Some((1_700_000_001_000, false))
+    );
     assert_eq!(t.run("CLIENT UNPAUSE"), "+OK");
     assert_eq!(t.run("SET k v"), "+OK");
     assert_eq!(t.run("CLIENT PAUSE -1"), "-ERR timeout is negative");
