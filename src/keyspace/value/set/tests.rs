@@ -74,7 +74,11 @@ proptest! {
             SetLimits::default(),
             SetLimits { max_intset_entries: 0, max_listpack_entries: 0, max_listpack_value: 0 },
             SetLimits { max_intset_entries: 5, max_listpack_entries: 9, max_listpack_value: 64 },
-            SetLimits { max_intset_entries: 9000, max_listpack_entries: 9000, max_listpack_value: 9000 },
+            SetLimits {
+                max_intset_entries: 9000,
+                max_listpack_entries: 9000,
+                max_listpack_value: 9000,
+            },
         ]),
     ) {
         let (mut set, mut model) = (Set::new(), Model::new());
