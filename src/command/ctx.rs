@@ -134,6 +134,17 @@ impl Ctx<'_> {
         self.unit.read_as(self.session.db, key)
     }
 
+    /// The collection at `key`, for a command that will write it: not counted as a read.
+    ///
+    /// # Errors
+    /// [`WrongType`].
+    pub fn lookup<T: Collection>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.unit.peek(self.session.db, key) {
+            None => Ok(None),
+            Some(e) => T::from_ref(e.value()).map(Some).ok_or(WrongType),
+        }
+    }
+
     /// The entry at `key`, not counted.
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.unit.peek(self.session.db, key)

@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
+pub mod hash;
 pub mod info;
 pub mod persistence;
 pub mod string;
@@ -59,6 +60,7 @@ const FAMILIES: &[Family] = &[
     config::HANDLERS,
     connection::HANDLERS,
     debug::HANDLERS,
+    hash::HANDLERS,
     info::HANDLERS,
     persistence::HANDLERS,
     string::HANDLERS,
