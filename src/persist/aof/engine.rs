@@ -74,8 +74,8 @@ pub enum Next {
     Fatal,
 }
 
-/// Opens the next file, once the old one is complete and on disk.
-pub type Open = Box<dyn FnOnce() -> io::Result<Arc<dyn AofFile>> + Send>;
+/// Opens the next file, which begins at the given place, once the old one is complete and on disk.
+pub type Open = Box<dyn FnOnce(Position) -> io::Result<Arc<dyn AofFile>> + Send>;
 /// Is told how a rotation ended: the size of the file that was completed, or why not.
 pub type Rotated = Box<dyn FnOnce(io::Result<u64>) + Send>;
 
@@ -160,11 +160,6 @@ impl Engine {
         &self.cursor
     }
 
-    /// Log offset up to which the file is complete.
-    pub fn written_offset(&self) -> u64 {
-        self.written
-    }
-
     /// Whether the last append failed and is to be tried again.
     pub fn is_failing(&self) -> bool {
         self.retry_at_ms.is_some()
@@ -227,7 +222,8 @@ impl Engine {
     }
 
     /// Puts everything appended to the log so far into the file and on disk, or says why not.
-    pub fn flush(&mut self, now_ms: u64) -> io::Result<()> {
+    /// Returns the offset up to which that is so.
+    pub fn flush(&mut self, now_ms: u64) -> io::Result<u64> {
         let end = self.cursor.log().end_offset();
         self.retry_at_ms = None;
         loop {
@@ -245,7 +241,7 @@ impl Engine {
         self.unsynced = false;
         self.last_sync_ms = now_ms;
         self.cursor.log().durability().publish_synced(self.written);
-        Ok(())
+        Ok(self.written)
     }
 
     /// Reads from the log into `pending`, unless that still holds what could not be written.
@@ -452,7 +448,11 @@ impl Engine {
         };
         self.cursor.pass_barrier();
         self.at_barrier = false;
-        let opened = self.target.file.sync().and_then(|()| (rotation.open)());
+        let opened = self
+            .target
+            .file
+            .sync()
+            .and_then(|()| (rotation.open)(rotation.at));
         match opened {
             Ok(file) => {
                 let old_size = self.target.size;

@@ -162,6 +162,21 @@ impl Folder {
         }
     }
 
+    /// Moves a finished base into the folder.
+    pub fn adopt(&self, temp: &Path, name: &OsStr) -> Result<(), AofError> {
+        let moved = fs::rename(temp, self.file(name)).and_then(|()| sync_folder(&self.path()));
+        moved.map_err(|error| {
+            let (from, to) = (
+                temp.file_name().unwrap_or_default().display(),
+                name.display(),
+            );
+            failed(
+                format!("Error trying to rename the temporary AOF base file {from} into {to}"),
+                error,
+            )
+        })
+    }
+
     /// The size of a file in bytes.
     pub fn size_bytes(&self, name: &OsStr) -> Result<u64, AofError> {
         match fs::metadata(self.file(name)) {

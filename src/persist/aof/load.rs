@@ -18,7 +18,8 @@ use super::manifest::Manifest;
 use super::reader::{CommandReader, ReadError};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::time::Instant;
 use tracing::{info, warn};
 
@@ -40,9 +41,9 @@ pub trait LoadTarget {
     /// Loading begins: `total_bytes` in all files together.
     fn begin(&mut self, total_bytes: u64);
 
-    /// Loads the RDB file that `input` stands at the start of, and leaves `input` directly behind
-    /// its end. The error's text has been logged by the callee.
-    fn load_rdb(&mut self, input: &mut dyn BufRead) -> Result<(), String>;
+    /// Loads the RDB file that `input` begins with, and returns its length in bytes; what is
+    /// read beyond is no matter. Reports its own progress, and has logged what its error says.
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String>;
 
     /// Applies one command. An error reply of the command itself is not a refusal.
     fn apply(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), Refusal>;
@@ -156,19 +157,22 @@ enum Ending {
 impl FileJob<'_> {
     fn load(&self, target: &mut dyn LoadTarget) -> Result<OneFile, AofError> {
         let name = self.name.display();
-        let file = self.open()?;
+        let mut file = self.open()?;
         let size = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         if size == 0 {
             return Ok(OneFile::Empty);
         }
-        let mut input = Counting::new(BufReader::with_capacity(INPUT_BUFFER_BYTES, file));
-        if input
-            .starts_with(b"REDIS")
-            .map_err(|e| self.unreadable(&e))?
-        {
-            self.load_rdb(&mut input, target)?;
+        let mut magic = [0; 5];
+        let read = file
+            .read_at(&mut magic, 0)
+            .map_err(|e| self.unreadable(&e))?;
+        let mut start = 0;
+        if read == magic.len() && &magic == b"REDIS" {
+            start = self.load_rdb(&mut file, target)?;
+            file.seek(SeekFrom::Start(start))
+                .map_err(|e| self.unreadable(&e))?;
         }
-        let start = input.consumed;
+        let input = BufReader::with_capacity(INPUT_BUFFER_BYTES, file);
         match self.replay(CommandReader::new(input, start), target)? {
             Ending::Whole => Ok(OneFile::Whole),
             Ending::Cut { valid_up_to } if self.is_last && self.options.truncate_cut_tail => {
@@ -204,11 +208,7 @@ impl FileJob<'_> {
         })
     }
 
-    fn load_rdb<R: BufRead>(
-        &self,
-        input: &mut Counting<R>,
-        target: &mut dyn LoadTarget,
-    ) -> Result<(), AofError> {
+    fn load_rdb(&self, file: &mut File, target: &mut dyn LoadTarget) -> Result<u64, AofError> {
         let name = self.name.display();
         let old_style = self.name == self.folder.filename;
         if old_style {
@@ -216,7 +216,7 @@ impl FileJob<'_> {
         } else {
             info!("Reading RDB base file on AOF loading...");
         }
-        target.load_rdb(input).map_err(|reason| {
+        let length = target.load_rdb(file).map_err(|reason| {
             let what = if old_style {
                 "RDB preamble of the AOF"
             } else {
@@ -225,11 +225,10 @@ impl FileJob<'_> {
             warn!("Error reading the {what} file {name}, AOF loading aborted");
             AofError::Content(format!("{name}: {reason}"))
         })?;
-        self.report(target, input.consumed)?;
         if old_style {
             info!("Reading the remaining AOF tail...");
         }
-        Ok(())
+        Ok(length)
     }
 
     fn replay<R: BufRead>(
@@ -389,42 +388,6 @@ impl Replay {
                 .map(|name| String::from_utf8_lossy(name).into_owned())
                 .unwrap_or_default(),
         })
-    }
-}
-
-/// Counts what is consumed of a buffered input.
-struct Counting<R> {
-    input: R,
-    consumed: u64,
-}
-
-impl<R: BufRead> Counting<R> {
-    fn new(input: R) -> Self {
-        Self { input, consumed: 0 }
-    }
-
-    /// Whether the input goes on with `magic`, which must fit into the buffer. Consumes nothing.
-    fn starts_with(&mut self, magic: &[u8]) -> io::Result<bool> {
-        Ok(self.input.fill_buf()?.starts_with(magic))
-    }
-}
-
-impl<R: BufRead> Read for Counting<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(out)?;
-        self.consumed += n as u64;
-        Ok(n)
-    }
-}
-
-impl<R: BufRead> BufRead for Counting<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.input.fill_buf()
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.consumed += n as u64;
-        self.input.consume(n);
     }
 }
 

@@ -31,6 +31,12 @@ pub struct Status {
     pub(super) snapshot_running: AtomicBool,
 }
 
+/// Which kinds of errors there were.
+pub(super) struct Errors {
+    pub write: bool,
+    pub sync: bool,
+}
+
 /// `ENOSPC`, which a write that came up short stands for.
 pub(super) const NO_SPACE: i32 = libc::ENOSPC;
 
@@ -78,6 +84,14 @@ impl Status {
     /// Tells whether a snapshot is being written, for `no-appendfsync-on-rewrite`.
     pub fn set_snapshot_running(&self, running: bool) {
         self.snapshot_running.store(running, Ordering::Relaxed);
+    }
+
+    /// Forgets the errors of an AOF that is no longer written; returns which there were.
+    pub(super) fn clear_errors(&self) -> Errors {
+        Errors {
+            write: self.write_error.swap(0, Ordering::Relaxed) != 0,
+            sync: self.sync_error.swap(0, Ordering::Relaxed) != 0,
+        }
     }
 
     pub(super) fn write_error(&self) -> i32 {

@@ -23,9 +23,9 @@ type Answer<T> = mpsc::SyncSender<T>;
 enum Order {
     Rotate(Rotation),
     Configure(Policy),
-    Flush(Answer<io::Result<()>>),
-    /// Flush, sync, answer how far the file is complete, and end.
-    Stop(Answer<(u64, io::Result<()>)>),
+    Flush(Answer<io::Result<u64>>),
+    /// As `Flush`, then end.
+    Stop(Answer<io::Result<u64>>),
 }
 
 impl Order {
@@ -82,7 +82,7 @@ pub struct Writer {
     orders: Arc<Orders>,
     wake: WakeHandle,
     log: Arc<Log>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -110,7 +110,7 @@ impl Writer {
             orders,
             wake,
             log,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -128,19 +128,19 @@ impl Writer {
         self.order(Order::Configure(policy));
     }
 
-    /// Blocks until what the log holds now is in the file and on disk, or cannot be.
-    pub fn flush(&self) -> io::Result<()> {
+    /// Blocks until what the log holds now is in the file and on disk, or cannot be. Returns the
+    /// offset up to which the file is complete.
+    pub fn flush(&self) -> io::Result<u64> {
         let (answer, result) = mpsc::sync_channel(1);
         self.order(Order::Flush(answer));
         result.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Blocks until what the log holds now is in the file and on disk, or cannot be, and ends the
-    /// thread. Returns the offset up to which the file is complete.
-    pub fn stop(mut self) -> (u64, io::Result<()>) {
+    /// As [`Writer::flush`], and ends the thread.
+    pub fn stop(&self) -> io::Result<u64> {
         let (answer, result) = mpsc::sync_channel(1);
         self.order(Order::Stop(answer));
-        let result = result.recv().unwrap_or_else(|_| (0, Err(gone())));
+        let result = result.recv().unwrap_or_else(|_| Err(gone()));
         self.join();
         result
     }
@@ -150,10 +150,12 @@ impl Writer {
         self.wake.wake();
     }
 
-    fn join(&mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+    fn join(&self) {
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
+        // The last handle may be dropped by what a rotation on that very thread has called.
+        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
             warn!("The AOF writer's thread has died");
         }
         // Nobody brings anything to disk any more, so no reply waits for it.
@@ -163,7 +165,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.thread.is_some() {
+        if self.thread.lock().is_some() {
             let (answer, _) = mpsc::sync_channel(1);
             self.order(Order::Stop(answer));
             self.join();
@@ -211,14 +213,13 @@ fn run(mut engine: Engine, orders: &Orders, on_fatal: &OnFatal) {
                 Order::Flush(answer) => drop(answer.send(engine.flush(now_ms()))),
                 Order::Stop(answer) => {
                     let result = engine.flush(now_ms());
-                    let written = engine.written_offset();
                     for rotation in engine.rotations.drain(..) {
                         Order::Rotate(rotation).refuse();
                     }
                     if engine.is_fatal() {
                         on_fatal();
                     }
-                    drop(answer.send((written, result)));
+                    drop(answer.send(result));
                     return;
                 }
             }
@@ -367,9 +368,8 @@ mod tests {
             runtime.block_on(log.durability().wait(offset));
             assert!(fs::metadata(&path).unwrap().len() >= offset);
         }
-        let (offset, result) = writer.stop();
-        assert!(result.is_ok());
-        assert_eq!((offset, log.is_active()), (log.end_offset(), false));
+        assert_eq!(writer.stop().unwrap(), log.end_offset());
+        assert!(!log.is_active());
         assert_eq!(log.durability().need(), Need::Nothing);
     }
 
@@ -394,13 +394,13 @@ mod tests {
                 thread::sleep(Duration::from_millis(5));
                 let path = dir.path().join(number.to_string());
                 let at = rotator.rotate_here(
-                    Box::new(move || open(&path)),
+                    Box::new(move |_| open(&path)),
                     Box::new(|result| assert!(result.is_ok())),
                 );
                 splits.push(at);
             }
         });
-        assert!(writer.stop().1.is_ok());
+        writer.stop().unwrap();
         let mut expected = Vec::new();
         for bytes in log.reader(0).unwrap().try_read(usize::MAX) {
             expected.extend_from_slice(&bytes);
@@ -427,7 +427,7 @@ mod tests {
         drop(writer);
         let (answer, result) = mpsc::channel();
         rotator.rotate_here(
-            Box::new(|| Err(gone())),
+            Box::new(|_| Err(gone())),
             Box::new(move |outcome| answer.send(outcome.is_err()).unwrap()),
         );
         assert!(result.recv().unwrap());

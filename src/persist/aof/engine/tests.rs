@@ -409,7 +409,7 @@ fn rotate(bench: &mut Bench, next: Option<&Arc<FakeFile>>) -> Arc<Mutex<Option<i
     let at = bench.log.aof_barrier();
     let next = next.cloned();
     let old = Arc::clone(&bench.file);
-    let open: Open = Box::new(move || {
+    let open: Open = Box::new(move |_| {
         let disk = old.0.lock();
         assert_eq!(
             disk.on_disk,
@@ -473,7 +473,7 @@ fn flush_brings_everything_to_disk_or_says_why_not() {
     let next = Arc::new(FakeFile::default());
     rotate(&mut bench, Some(&next));
     let offset = bench.append("B");
-    bench.engine.flush(0).unwrap();
+    assert_eq!(bench.engine.flush(0).unwrap(), offset);
     assert_eq!(bench.durability().synced_offset(), offset);
     {
         let disk = next.0.lock();

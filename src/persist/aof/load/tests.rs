@@ -18,14 +18,17 @@ impl LoadTarget for Recorder {
         self.total = total_bytes;
     }
 
-    fn load_rdb(&mut self, input: &mut dyn BufRead) -> Result<(), String> {
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let mut head = [0; 6];
         input.read_exact(&mut head).map_err(|e| e.to_string())?;
         let mut body = vec![0; usize::from(head[5])];
         input.read_exact(&mut body).map_err(|e| e.to_string())?;
         self.applied
             .push((0, format!("RDB {}", String::from_utf8(body).unwrap())));
-        Ok(())
+        // Reading ahead does no harm.
+        let _ = input.read(&mut [0; 100]);
+        self.reported += 6 + u64::from(head[5]);
+        Ok(6 + u64::from(head[5]))
     }
 
     fn apply(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), Refusal> {
