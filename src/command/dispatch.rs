@@ -36,6 +36,7 @@ pub use apply::FromPrimary;
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
 use super::families::{Action, Locks};
+use super::latency;
 use super::session::{Origin, ReplyMode, Session};
 use super::slowlog::{self, SlowEntry};
 use super::spec::{Command, CommandFlags};
@@ -354,7 +355,7 @@ impl Engine {
                 let nanos = now.duration_since(*clock).as_nanos() as u64;
                 *clock = now;
                 if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
-                    c.ran(nanos, failed);
+                    c.ran(nanos, failed, ctx.settings.observe.latency_tracking);
                 }
                 self.note_slow(ctx, command, args, nanos);
             }
@@ -443,7 +444,9 @@ impl Engine {
         let begun = Instant::now();
         let failed = self.call(ctx, command, action, args, reply);
         let nanos = begun.elapsed().as_nanos() as u64;
-        self.stats.count_nested(command.spec.id, nanos, failed);
+        let tracked = ctx.settings.observe.latency_tracking;
+        self.stats
+            .count_nested(command.spec.id, nanos, failed, tracked);
         self.note_slow(ctx, command, args, nanos);
     }
 
@@ -451,6 +454,17 @@ impl Engine {
     fn note_slow(&self, ctx: &Ctx<'_>, command: &Command<Action>, args: &[&[u8]], nanos: u64) {
         let threshold = ctx.settings.observe.slowlog_log_slower_than_us;
         let us = (nanos / 1000) as i64;
+        let fast = command.spec.flags.contains(CommandFlags::FAST);
+        self.latency.note(
+            if fast {
+                latency::FAST_COMMAND
+            } else {
+                latency::COMMAND
+            },
+            nanos / 1_000_000,
+            ctx.settings.observe.latency_monitor_threshold_ms,
+            ctx.now_ms() / 1000,
+        );
         if threshold < 0
             || us < threshold
             || command.spec.flags.contains(CommandFlags::SKIP_SLOWLOG)
@@ -463,7 +477,7 @@ impl Engine {
             id: 0,
             unix_s: ctx.now_ms() / 1000,
             duration_us: us,
-            args: slowlog::trimmed(args),
+            args: slowlog::kept(&command.spec.full_name, args),
             addr: client.addr.clone(),
             name: client.names.lock().name.clone(),
         };

@@ -136,6 +136,8 @@ pub struct Engine {
     pub pause: Pause,
     /// Commands slower than the threshold.
     pub slowlog: super::slowlog::Slowlog,
+    /// Spikes of latency.
+    pub latency: super::latency::LatencyMonitor,
     /// What lies above.
     pub host: Arc<dyn Host>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.

@@ -6,7 +6,7 @@
 //! - [`families`]: the handlers, one file a family; [`multi`]: transactions.
 //! - [`ctx`]: what a handler is given; [`session`]: a connection's state.
 //! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
-//! - [`stats`], [`slowlog`]: what commands cost.
+//! - [`stats`], [`slowlog`], [`latency`]: what commands cost.
 
 pub mod ctx;
 pub mod digest;
@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod families;
 pub mod host;
+pub mod latency;
 pub mod limits;
 pub mod multi;
 pub mod session;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::config::is_sensitive;
+
 /// Arguments kept of a command.
 const ARGUMENTS_MAX: usize = 32;
 /// Bytes kept of an argument.
@@ -69,8 +71,38 @@ impl Slowlog {
     }
 }
 
-/// The arguments of a command as the slow log keeps them.
-pub fn trimmed(args: &[&[u8]]) -> Vec<Vec<u8>> {
+/// The arguments of the command with this full name as the slow log keeps them: without secrets,
+/// and not too long.
+pub fn kept(name: &str, args: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut shown = args.to_vec();
+    redact(name, &mut shown);
+    trimmed(&shown)
+}
+
+/// Hides the secrets among the arguments of a command.
+fn redact(name: &str, args: &mut [&[u8]]) {
+    const HIDDEN: &[u8] = b"(redacted)";
+    match name {
+        "auth" => args.iter_mut().skip(1).for_each(|a| *a = HIDDEN),
+        "hello" => {
+            let auth = args.iter().position(|a| a.eq_ignore_ascii_case(b"auth"));
+            if let Some(at) = auth {
+                args.iter_mut().skip(at + 1).take(2).for_each(|a| *a = HIDDEN);
+            }
+        }
+        "config|set" => {
+            let (pairs, _) = args.get_mut(2..).unwrap_or_default().as_chunks_mut::<2>();
+            for [directive, value] in pairs {
+                if is_sensitive(directive) {
+                    *value = HIDDEN;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn trimmed(args: &[&[u8]]) -> Vec<Vec<u8>> {
     let kept = if args.len() > ARGUMENTS_MAX {
         ARGUMENTS_MAX - 1
     } else {

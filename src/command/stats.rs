@@ -46,18 +46,23 @@ pub fn bump(counter: &AtomicU64, by: u64) {
 }
 
 impl CommandCounters {
-    /// Counts a call that ran.
+    /// Counts a call that ran, by its duration as well if it is `tracked`.
     #[inline]
-    pub fn ran(&self, nanos: u64, failed: bool) {
+    pub fn ran(&self, nanos: u64, failed: bool, tracked: bool) {
         bump(&self.calls, 1);
         bump(&self.nanos, nanos);
         if failed {
             bump(&self.failed, 1);
         }
-        let bucket = (63 - (nanos | 1).leading_zeros()) as usize;
-        if let Some(b) = self.latency.get(bucket.min(LATENCY_BUCKETS - 1)) {
+        if tracked && let Some(b) = self.bucket(nanos) {
             b.store(b.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+    }
+
+    #[inline]
+    fn bucket(&self, nanos: u64) -> Option<&AtomicU32> {
+        let bucket = (63 - (nanos | 1).leading_zeros()) as usize;
+        self.latency.get(bucket.min(LATENCY_BUCKETS - 1))
     }
 
     fn reset(&self) {
@@ -186,7 +191,7 @@ impl Stats {
     }
 
     /// Counts a command that ran inside a transaction or a script.
-    pub fn count_nested(&self, id: u16, nanos: u64, failed: bool) {
+    pub fn count_nested(&self, id: u16, nanos: u64, failed: bool, tracked: bool) {
         if let Some(c) = self
             .nested
             .get()
@@ -195,6 +200,9 @@ impl Stats {
             c.calls.fetch_add(1, Ordering::Relaxed);
             c.nanos.fetch_add(nanos, Ordering::Relaxed);
             c.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+            if tracked && let Some(b) = c.bucket(nanos) {
+                b.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

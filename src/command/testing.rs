@@ -40,6 +40,7 @@ use super::dispatch::{Engine, Propagation, Scratch};
 use super::engine::{Gate, Gates, Pause};
 use super::families;
 use super::host::Host;
+use super::latency::LatencyMonitor;
 use super::session::{Origin, Session};
 use super::slowlog::Slowlog;
 use super::spec::CommandTable;
@@ -103,6 +104,7 @@ impl TestServer {
             gates: Gates::default(),
             pause: Pause::default(),
             slowlog: Slowlog::default(),
+            latency: LatencyMonitor::default(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             active_expire: AtomicBool::new(true),
             started_ms: AtomicI64::new(START_MS),

@@ -82,7 +82,10 @@ impl Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("Could not create server TCP listening socket {address}:{port}: {error}")]
+    #[error(
+        "Warning: Could not create server TCP listening socket {address}:{port}: bind: {}",
+        plain(error)
+    )]
     Tcp {
         /// As configured.
         address: String,
@@ -92,11 +95,18 @@ pub enum ListenError {
         error: io::Error,
     },
     /// The Unix socket.
-    #[error("Failed opening Unix socket: bind: {error}")]
+    #[error("Failed opening Unix socket: bind: {}", plain(error))]
     Unix {
         /// What the system says.
         error: io::Error,
     },
+}
+
+/// What the C library calls an error, without the number that Rust adds.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// Bound sockets that nobody accepts on yet.

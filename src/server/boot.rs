@@ -16,6 +16,7 @@ use crate::client::Registry;
 use crate::command::dispatch::Engine;
 use crate::command::engine::{Gate, Gates, Pause};
 use crate::command::families;
+use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::Slowlog;
 use crate::command::spec::CommandTable;
 use crate::command::stats::Stats;
@@ -225,6 +226,7 @@ fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
         gates: Gates::default(),
         pause: Pause::default(),
         slowlog: Slowlog::default(),
+        latency: LatencyMonitor::default(),
         host,
         active_expire: AtomicBool::new(true),
         started_ms: AtomicI64::new(clock::unix_ms()),

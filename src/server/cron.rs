@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::command::engine::{Engine, Gate};
+use crate::command::latency;
 use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::oplog::effect::UnitEffects;
 
@@ -28,12 +29,23 @@ pub async fn run(parts: Arc<Parts>) {
         let period = Duration::from_millis(1000 / hz);
         tokio::time::sleep(period).await;
         if may_expire(engine) {
+            let begun = Instant::now();
             expire(engine, &mut effects, period / 4).await;
+            note_cycle(engine, begun.elapsed());
         }
         settings::check_memory(engine, &engine.config.current());
         parts.saver.poll();
         parts.rates.sample(clock::unix_ms(), engine.stats.totals());
     }
+}
+
+fn note_cycle(engine: &Engine, took: Duration) {
+    let threshold_ms = engine.config.current().observe.latency_monitor_threshold_ms;
+    let now_s = clock::unix_ms() / 1000;
+    let took_ms = took.as_millis() as u64;
+    engine
+        .latency
+        .note(latency::EXPIRE_CYCLE, took_ms, threshold_ms, now_s);
 }
 
 fn may_expire(engine: &Engine) -> bool {

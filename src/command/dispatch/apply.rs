@@ -109,7 +109,7 @@ impl Engine {
         let nanos = now.duration_since(*clock).as_nanos() as u64;
         *clock = now;
         if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
-            c.ran(nanos, is_error);
+            c.ran(nanos, is_error, ctx.settings.observe.latency_tracking);
         }
         bump(&stats.processed, 1);
         self.note_slow(ctx, command, args, nanos);

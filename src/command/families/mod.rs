@@ -10,7 +10,9 @@ pub mod connection;
 pub mod debug;
 pub mod hash;
 pub mod info;
+pub mod latency;
 pub mod persistence;
+pub mod slowlog;
 pub mod string;
 
 use crate::resp::reply::Reply;
@@ -62,7 +64,9 @@ const FAMILIES: &[Family] = &[
     debug::HANDLERS,
     hash::HANDLERS,
     info::HANDLERS,
+    latency::HANDLERS,
     persistence::HANDLERS,
+    slowlog::HANDLERS,
     string::HANDLERS,
 ];
 
