@@ -87,7 +87,10 @@ fn redact(name: &str, args: &mut [&[u8]]) {
         "hello" => {
             let auth = args.iter().position(|a| a.eq_ignore_ascii_case(b"auth"));
             if let Some(at) = auth {
-                args.iter_mut().skip(at + 1).take(2).for_each(|a| *a = HIDDEN);
+                args.iter_mut()
+                    .skip(at + 1)
+                    .take(2)
+                    .for_each(|a| *a = HIDDEN);
             }
         }
         "config|set" => {

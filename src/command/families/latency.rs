@@ -229,8 +229,10 @@ fn diagnose(events: &[(&'static str, Series)], now_s: i64) -> String {
     if has(crate::command::latency::EXPIRE_CYCLE) {
         text.push_str("- Many keys are due at the same time: spread their expiry.\n");
     }
-    text.push_str("- CONFIG SET latency-monitor-threshold sets what is kept; LATENCY GRAPH and \
-                   LATENCY HISTORY show when.\n");
+    text.push_str(
+        "- CONFIG SET latency-monitor-threshold sets what is kept; LATENCY GRAPH and \
+                   LATENCY HISTORY show when.\n",
+    );
     text
 }
 
@@ -288,10 +290,16 @@ mod tests {
         );
         let graph = t.reply("LATENCY GRAPH command").text();
         let lines: Vec<&str> = graph.lines().collect();
-        assert_eq!(lines[0], "command - high 400 ms, low 300 ms (all time high 400 ms)");
+        assert_eq!(
+            lines[0],
+            "command - high 400 ms, low 300 ms (all time high 400 ms)"
+        );
         assert_eq!(&lines[2..], ["_ ", "| ", "| ", "|_", "", "12", "ms"]);
         let advice = t.reply("LATENCY DOCTOR").text();
-        assert!(advice.contains("1. command: 2 spikes, 350 ms on average"), "{advice}");
+        assert!(
+            advice.contains("1. command: 2 spikes, 350 ms on average"),
+            "{advice}"
+        );
         assert_eq!(t.run("LATENCY RESET fork"), ":0");
         assert_eq!(t.run("LATENCY RESET"), ":1");
     }
@@ -315,8 +323,14 @@ mod tests {
         t.run("CONFIG GET hz");
         t.run("PING");
         let shown = t.run("LATENCY HISTOGRAM config ping nope echo");
-        assert!(shown.starts_with(r#"{"config|get": {"calls": :1, "#), "{shown}");
-        assert!(shown.contains(r#""ping": {"calls": :1, "histogram_usec": {"#), "{shown}");
+        assert!(
+            shown.starts_with(r#"{"config|get": {"calls": :1, "#),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(r#""ping": {"calls": :1, "histogram_usec": {"#),
+            "{shown}"
+        );
         assert!(!shown.contains("echo"), "{shown}");
         t.run("CONFIG SET latency-tracking no");
         t.run("ECHO x");

@@ -86,7 +86,10 @@ mod tests {
 
     fn commands(t: &mut TestServer) -> Vec<String> {
         let entries = t.reply("SLOWLOG GET -1");
-        let args = entries.elements().iter().map(|e| e.elements()[3].to_string());
+        let args = entries
+            .elements()
+            .iter()
+            .map(|e| e.elements()[3].to_string());
         args.collect()
     }
 
@@ -139,6 +142,9 @@ mod tests {
         let many = "k ".repeat(40);
         t.run(&format!("CONFIG GET {many}"));
         let shown = commands(&mut t);
-        assert!(shown[0].ends_with(r#""... (11 more arguments)"]"#), "{shown:?}");
+        assert!(
+            shown[0].ends_with(r#""... (11 more arguments)"]"#),
+            "{shown:?}"
+        );
     }
 }
