@@ -26,7 +26,7 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{ExpiryMode, Unit, UnitOptions};
+use crate::keyspace::unit::{ExpiryMode, Free, Freed, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
@@ -189,7 +189,8 @@ impl Engine {
             expiry: ExpiryMode::Remove,
             notify: settings.observe.notify_keyspace_events.bits(),
             log: self.log.is_active(),
-            unlink_expired: settings.memory.lazyfree_lazy_expire,
+            expired: Free::lazily(settings.memory.lazyfree_lazy_expire),
+            replaced: Free::lazily(settings.memory.lazyfree_lazy_server_del),
         };
         let mut unit = Unit::new(locked, options, effects);
         let result = work(&mut unit);
@@ -198,7 +199,7 @@ impl Engine {
             let offset = self.log.append(unit.effects);
             unit.wrote(offset);
         }
-        let (counters, freed) = (unit.counters, unit.take_freed());
+        let (counters, freed) = (unit.counters, std::mem::take(&mut unit.freed));
         let events = std::mem::take(&mut unit.events);
         drop(unit);
         if appended {
@@ -208,10 +209,16 @@ impl Engine {
         if !events.is_empty() {
             self.host.publish_events(&events);
         }
-        if !freed.is_empty() {
-            self.host.free_later(freed);
-        }
+        self.free(freed);
         result
+    }
+
+    /// Frees what a unit removed. No lock is held.
+    fn free(&self, freed: Freed) {
+        drop(freed.here);
+        if !freed.elsewhere.is_empty() {
+            self.host.free_later(freed.elsewhere);
+        }
     }
 
     fn plan<'e>(
@@ -296,7 +303,8 @@ impl Engine {
             log: matches!(propagation, Propagation::Own)
                 && self.log.is_active()
                 && !Gate::REPLICA.among(gates),
-            unlink_expired: settings.memory.lazyfree_lazy_expire,
+            expired: Free::lazily(settings.memory.lazyfree_lazy_expire),
+            replaced: Free::lazily(settings.memory.lazyfree_lazy_server_del),
         }
     }
 
@@ -426,7 +434,12 @@ impl Engine {
             }
             Err(e) => reply.error(e.0.as_bytes()),
         }
-        if !ctx.nested && ctx.unit.effects.commands() > 1 && command.spec.name != "exec" {
+        let together = command.spec.name != "exec"
+            && !command
+                .spec
+                .flags
+                .contains(CommandFlags::TOUCHES_ARBITRARY_KEYS);
+        if !ctx.nested && ctx.unit.effects.commands() > 1 && together {
             ctx.unit.effects.wrap_multi(effects);
         }
         reply.errors() != errors
@@ -516,7 +529,7 @@ impl Engine {
         }
         let counters = ctx.unit.counters;
         let events = std::mem::take(&mut ctx.unit.events);
-        let freed = ctx.unit.take_freed();
+        let freed = std::mem::take(&mut ctx.unit.freed);
         let last_ms = ctx.now_ms();
         ctx.session.client.last_ms.store(last_ms, Ordering::Relaxed);
         drop(ctx);
@@ -538,9 +551,7 @@ impl Engine {
         if !events.is_empty() {
             self.host.publish_events(&events);
         }
-        if !freed.is_empty() {
-            self.host.free_later(freed);
-        }
+        self.free(freed);
     }
 }
 

@@ -3,9 +3,8 @@
 
 use super::ctx::{CommandError, Suspended};
 use crate::config::Change;
-use crate::keyspace::table::Table;
-use crate::keyspace::unit::Event;
-use crate::keyspace::value::ValueRef;
+use crate::keyspace::unit::{Event, Garbage};
+use crate::keyspace::value::{Value, ValueRef};
 
 /// What lies above the commands.
 pub trait Host: Send + Sync {
@@ -15,8 +14,20 @@ pub trait Host: Send + Sync {
     /// Publishes keyspace events, after the locks of their unit are released.
     fn publish_events(&self, events: &[Event]);
 
-    /// Frees emptied tables away from the caller's thread.
-    fn free_later(&self, tables: Vec<Table>);
+    /// Frees what was removed away from the caller's thread.
+    fn free_later(&self, garbage: Vec<Garbage>);
+
+    /// The payload of DUMP for a value.
+    ///
+    /// # Errors
+    /// The error to reply with.
+    fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError>;
+
+    /// The value in a payload of RESTORE.
+    ///
+    /// # Errors
+    /// The error to reply with.
+    fn restore(&self, payload: &[u8]) -> Result<Value, CommandError>;
 
     /// Gives a changed directive its effect, before the new settings are published. Called with
     /// old and new exchanged to undo it.

@@ -17,7 +17,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -28,14 +28,13 @@ use crate::config::{Change, Config, LoadSource};
 use crate::keyspace::entry::Meta;
 use crate::keyspace::locks::{Keyspace, ShardMask};
 use crate::keyspace::shard::NewValue;
-use crate::keyspace::table::Table;
-use crate::keyspace::unit::Event;
-use crate::keyspace::value::Value;
+use crate::keyspace::unit::{Event, Garbage};
 use crate::keyspace::value::hash::{Hash, HashLimits};
+use crate::keyspace::value::{Str, Value, ValueRef};
 use crate::oplog::log::{Cursor, Log};
 use crate::resp::reply::{Proto, Reply};
 
-use super::ctx::{Later, Suspended};
+use super::ctx::{CommandError, Later, Suspended};
 use super::dispatch::{Engine, Propagation, Scratch};
 use super::engine::{Gate, Gates, Pause};
 use super::families;
@@ -71,6 +70,7 @@ pub struct TestClient {
 #[derive(Default)]
 pub struct TestHost {
     events: Mutex<Vec<Event>>,
+    freed: AtomicUsize,
 }
 
 impl Default for TestServer {
@@ -152,6 +152,11 @@ impl TestServer {
             commands.push(words.iter().map(|w| word(w.bytes())).collect::<Vec<_>>());
         }
         commands.into_iter().map(|c| c.join(" ")).collect()
+    }
+
+    /// Keys whose values went to the freeing thread since the last call.
+    pub fn freed_elsewhere(&self) -> usize {
+        self.host.freed.swap(0, Ordering::Relaxed)
     }
 
     /// Keyspace events since the last call: `db event key`. The server must have been told to
@@ -403,8 +408,26 @@ impl Host for TestHost {
         self.events.lock().extend_from_slice(events);
     }
 
-    fn free_later(&self, tables: Vec<Table>) {
-        drop(tables);
+    fn free_later(&self, garbage: Vec<Garbage>) {
+        let keys: usize = garbage.iter().map(Garbage::keys).sum();
+        self.freed.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// Strings alone, behind a mark.
+    fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
+        match value {
+            ValueRef::Str(string) => Ok([b"dump:", &string.to_vec()[..]].concat()),
+            _ => Err(CommandError::new("ERR not a string")),
+        }
+    }
+
+    fn restore(&self, payload: &[u8]) -> Result<Value, CommandError> {
+        match payload.strip_prefix(b"dump:") {
+            Some(bytes) => Ok(Str::new(bytes).into()),
+            None => Err(CommandError::new(
+                "ERR DUMP payload version or checksum are wrong",
+            )),
+        }
     }
 
     fn setting_changed(&self, _: &Change<'_>) -> Result<(), String> {

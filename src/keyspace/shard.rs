@@ -162,13 +162,21 @@ impl Shard {
         Some(entry)
     }
 
-    /// Replaces the value at `pos`; the old entry's key stays.
-    pub fn replace(&mut self, db: usize, pos: Pos, key: &[u8], value: NewValue<'_>, meta: Meta) {
+    /// Replaces the value at `pos`, and gives the old entry if it was not overwritten in place.
+    pub fn replace(
+        &mut self,
+        db: usize,
+        pos: Pos,
+        key: &[u8],
+        value: NewValue<'_>,
+        meta: Meta,
+    ) -> Option<Entry> {
         self.capture(db, pos);
         let meta = Meta {
             mark: self.mark,
             ..meta
         };
+        let mut replaced = None;
         if let Some(d) = self.dbs.get_mut(db) {
             let in_place = match (&value, d.table.entry_mut(pos)) {
                 (NewValue::Bytes(b), Some(mut e))
@@ -182,12 +190,13 @@ impl Shard {
             };
             if !in_place {
                 d.table.replace_with(pos, |old| {
-                    drop(old);
+                    replaced = Some(old);
                     value.into_entry(key, meta)
                 });
             }
         }
         self.touched(db, key);
+        replaced
     }
 
     /// Gives the entry at `pos` to `change`, which edits it in place and says whether it changed.

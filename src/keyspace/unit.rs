@@ -5,9 +5,13 @@
 //! script. It expires keys as it meets them, counts hits and misses, and gathers what must happen
 //! because of it: effects for the log (an expiry's `DEL`) and keyspace events.
 
+mod freed;
+mod moves;
 mod types;
 mod whole;
 
+pub use freed::{Free, Freed, Garbage};
+pub use moves::Place;
 pub use types::{
     Counters, Event, Expiry, ExpiryMode, Missing, NotifyClass, UnitOptions, WrongType,
 };
@@ -16,7 +20,7 @@ use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
 use super::locks::{Keyspace, Locked, SHARDS, ShardMask, shard_of};
 use super::shard::{NewValue, Shard, WatchFlag};
-use super::table::{Pos, Table};
+use super::table::Pos;
 use super::value::{Collection, Str, StrRef, Value, ValueRef};
 use crate::oplog::effect::UnitEffects;
 
@@ -34,7 +38,10 @@ pub struct Unit<'a> {
     /// Do not move access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     hint: (*const u8, u64),
-    freed: Vec<Table>,
+    /// What was removed, to be freed after the locks are released.
+    pub freed: Freed,
+    /// The newest write of shards that were looked at and are no longer locked.
+    seen_write: u64,
 }
 
 impl<'a> Unit<'a> {
@@ -48,7 +55,8 @@ impl<'a> Unit<'a> {
             counters: Counters::default(),
             no_touch: false,
             hint: (std::ptr::null(), 0),
-            freed: Vec::new(),
+            freed: Freed::default(),
+            seen_write: 0,
         }
     }
 
@@ -140,10 +148,11 @@ impl<'a> Unit<'a> {
             ExpiryMode::Ignore => Some(pos),
             ExpiryMode::Hide => None,
             ExpiryMode::Remove => {
-                self.locked.shard_for(hash)?.remove(db, pos);
+                let entry = self.locked.shard_for(hash)?.remove(db, pos)?;
+                self.discard(entry, self.options.expired);
                 self.counters.expired += 1;
                 if self.options.log {
-                    let name: &[u8] = if self.options.unlink_expired {
+                    let name: &[u8] = if self.options.expired == Free::Elsewhere {
                         b"UNLINK"
                     } else {
                         b"DEL"
@@ -282,17 +291,14 @@ impl<'a> Unit<'a> {
                 .and_then(|d| d.table.entry(pos))
                 .and_then(EntryRef::expire_ms),
         };
-        shard.replace(
-            db,
-            pos,
-            key,
-            value,
-            Meta {
-                expire_ms,
-                access,
-                mark: false,
-            },
-        );
+        let meta = Meta {
+            expire_ms,
+            access,
+            mark: false,
+        };
+        if let Some(old) = shard.replace(db, pos, key, value, meta) {
+            self.discard(old, self.options.replaced);
+        }
     }
 
     /// Removes a key, and gives what it held.
@@ -302,11 +308,6 @@ impl<'a> Unit<'a> {
         let entry = self.locked.shard_for(hash)?.remove(db, pos)?;
         self.counters.dirty += 1;
         Some(entry)
-    }
-
-    /// Removes a key. Whether it was there.
-    pub fn delete(&mut self, db: usize, key: &[u8]) -> bool {
-        self.take(db, key).is_some()
     }
 
     /// Sets or clears the expiry of a key that is there. Whether it was.
@@ -502,11 +503,6 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// Tables that were emptied: to be dropped after the locks are released.
-    pub fn take_freed(&mut self) -> Vec<Table> {
-        std::mem::take(&mut self.freed)
-    }
-
     /// Notes that everything up to `offset` of the log may concern the locked shards, and gives
     /// the newest offset that one of them saw.
     pub fn wrote(&mut self, offset: u64) {
@@ -520,13 +516,15 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// The newest log offset written by any locked shard.
+    /// The newest log offset written by any shard that is locked or was looked at.
     pub fn newest_write(&mut self) -> u64 {
         let mask = self.locked.mask();
+        let seen = self.seen_write;
         (0..SHARDS)
             .filter(|&i| mask.contains(ShardMask::only(i)))
             .filter_map(|i| self.locked.shard(i).map(|s| s.last_write))
             .max()
             .unwrap_or(0)
+            .max(seen)
     }
 }

@@ -9,14 +9,17 @@ use std::sync::{Arc, OnceLock};
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
 use crate::command::host::{DbInfo, Host, Persistence, ReloadRequest, ShutdownRequest};
-use crate::config::Change;
+use crate::config::{Change, Settings};
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::table::Table;
-use crate::keyspace::unit::Event;
-use crate::keyspace::value::ValueRef;
+use crate::keyspace::unit::{Event, Free, Garbage};
+use crate::keyspace::value::{Value, ValueRef};
 use crate::oplog::effect::UnitEffects;
+use crate::persist::rdb::dump::{self, RestoreError};
+use crate::persist::rdb::writer;
+use crate::resp::errors;
 
 use super::lazyfree::Lazyfree;
+use super::limits;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
@@ -63,8 +66,28 @@ impl Host for ServerHost {
 
     fn publish_events(&self, _: &[Event]) {}
 
-    fn free_later(&self, tables: Vec<Table>) {
-        self.lazyfree.free(tables);
+    fn free_later(&self, garbage: Vec<Garbage>) {
+        self.lazyfree.free(garbage);
+    }
+
+    fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
+        let settings = self.settings()?;
+        let config = writer::Config {
+            compress: settings.rdb.rdbcompression,
+            ..writer::Config::default()
+        };
+        let config = config.with_version(settings.rdb.rdb_version as u16);
+        dump::dump(value, config).map_err(|e| CommandError::new(format!("ERR {e}")))
+    }
+
+    fn restore(&self, payload: &[u8]) -> Result<Value, CommandError> {
+        let settings = self.settings()?;
+        dump::restore(payload, limits::of(&settings), false).map_err(|e| {
+            if let RestoreError::Data(reason) = &e {
+                tracing::warn!("Bad payload of RESTORE: {reason}");
+            }
+            CommandError::new(format!("ERR {e}"))
+        })
     }
 
     fn setting_changed(&self, change: &Change<'_>) -> Result<(), String> {
@@ -85,12 +108,25 @@ impl Host for ServerHost {
     fn serialized_len(&self, value: ValueRef<'_>) -> usize {
         /// Version and checksum behind a payload, and the type before it.
         const FRAME_BYTES: usize = 11;
-        let payload = crate::persist::rdb::dump::dump(value, Default::default());
+        let payload = dump::dump(value, Default::default());
         payload.map_or(0, |p| p.len().saturating_sub(FRAME_BYTES))
     }
 
     fn persistence(&self) -> Option<&dyn Persistence> {
         self.parts.get().map(|p| p as &dyn Persistence)
+    }
+}
+
+impl ServerHost {
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// Before the parts are there.
+    fn settings(&self) -> Result<Arc<Settings>, CommandError> {
+        match self.parts.get() {
+            Some(parts) => Ok(parts.engine.config.settings()),
+            None => Err(CommandError::new(errors::LOADING)),
+        }
     }
 }
 
@@ -220,7 +256,7 @@ impl Parts {
         let databases = self.engine.keyspace.databases();
         self.engine.in_unit(ShardMask::ALL, &mut effects, |unit| {
             for db in 0..databases {
-                unit.flush(db);
+                unit.flush(db, Free::Elsewhere);
             }
         });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use crate::keyspace::table::Table;
+use crate::keyspace::unit::Garbage;
 
 /// What waits to be freed.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Counts {
 
 /// The freeing thread's queue.
 pub struct Lazyfree {
-    queue: mpsc::Sender<Vec<Table>>,
+    queue: mpsc::Sender<Vec<Garbage>>,
     /// Its counts.
     pub counts: Arc<Counts>,
 }
@@ -29,15 +29,15 @@ impl Lazyfree {
     /// # Errors
     /// If no thread can be made.
     pub fn start() -> io::Result<Lazyfree> {
-        let (queue, work) = mpsc::channel::<Vec<Table>>();
+        let (queue, work) = mpsc::channel::<Vec<Garbage>>();
         let counts = Arc::new(Counts::default());
         let theirs = Arc::clone(&counts);
         std::thread::Builder::new()
             .name("bio_lazy_free".to_owned())
             .spawn(move || {
-                for tables in work {
-                    let keys = keys_in(&tables);
-                    drop(tables);
+                for garbage in work {
+                    let keys = keys_in(&garbage);
+                    drop(garbage);
                     theirs.pending.fetch_sub(keys, Ordering::Relaxed);
                     theirs.freed.fetch_add(keys, Ordering::Relaxed);
                 }
@@ -45,16 +45,16 @@ impl Lazyfree {
         Ok(Lazyfree { queue, counts })
     }
 
-    /// Frees tables on the thread.
-    pub fn free(&self, tables: Vec<Table>) {
+    /// Frees on the thread.
+    pub fn free(&self, garbage: Vec<Garbage>) {
         self.counts
             .pending
-            .fetch_add(keys_in(&tables), Ordering::Relaxed);
-        // The thread ends only with the process; without it the tables are freed here.
-        drop(self.queue.send(tables));
+            .fetch_add(keys_in(&garbage), Ordering::Relaxed);
+        // The thread ends only with the process; without it everything is freed here.
+        drop(self.queue.send(garbage));
     }
 }
 
-fn keys_in(tables: &[Table]) -> u64 {
-    tables.iter().map(|t| t.len() as u64).sum()
+fn keys_in(garbage: &[Garbage]) -> u64 {
+    garbage.iter().map(|g| g.keys() as u64).sum()
 }

@@ -14,7 +14,7 @@ use crate::base::clock;
 use crate::command::engine::Engine;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{Expiry, ExpiryMode, Unit, UnitOptions};
+use crate::keyspace::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
 use crate::oplog::effect::UnitEffects;
 use crate::persist::rdb::error::Error;
 use crate::persist::rdb::file::{LoadFile, OpenError};
@@ -169,7 +169,8 @@ impl Sink for EngineSink<'_> {
             expiry: ExpiryMode::Ignore,
             notify: 0,
             log: false,
-            unlink_expired: false,
+            expired: Free::Here,
+            replaced: Free::Here,
         };
         let mut unit = Unit::new(self.engine.keyspace.lock(mask), options, &mut self.effects);
         if !self.mode.replace && unit.exists(db, entry.key) {

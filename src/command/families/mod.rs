@@ -8,10 +8,13 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
+pub mod expire;
 pub mod hash;
 pub mod info;
+pub mod keys;
 pub mod latency;
 pub mod persistence;
+pub mod scan;
 pub mod slowlog;
 pub mod string;
 
@@ -65,7 +68,10 @@ const FAMILIES: &[Family] = &[
     hash::HANDLERS,
     info::HANDLERS,
     latency::HANDLERS,
+    expire::HANDLERS,
+    keys::HANDLERS,
     persistence::HANDLERS,
+    scan::HANDLERS,
     slowlog::HANDLERS,
     string::HANDLERS,
 ];

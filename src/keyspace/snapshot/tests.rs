@@ -1,6 +1,6 @@
 //! Tests of `snapshot`.
 
-use super::super::unit::{Expiry, ExpiryMode, Unit, UnitOptions};
+use super::super::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
 use super::*;
 use crate::oplog::effect::UnitEffects;
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ fn options() -> UnitOptions {
         expiry: ExpiryMode::Remove,
         notify: 0,
         log: false,
-        unlink_expired: false,
+        expired: Free::Here,
+        replaced: Free::Here,
     }
 }
 
@@ -102,7 +103,7 @@ fn a_snapshot_is_the_state_of_its_instant_whatever_is_written_meanwhile() {
                     u.swap(0, 1);
                 }
                 if steps == 60 && round % 3 == 1 {
-                    u.flush(1);
+                    u.flush(1, Free::Elsewhere);
                 }
             });
         }

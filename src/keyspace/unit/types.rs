@@ -1,5 +1,7 @@
 //! The words in which a unit is asked and answers.
 
+use super::freed::Free;
+
 /// What happens to a key that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryMode {
@@ -104,6 +106,9 @@ pub struct UnitOptions {
     pub notify: u32,
     /// Whether effects are wanted at all.
     pub log: bool,
-    /// An expiry's effect is `UNLINK` instead of `DEL` (`lazyfree-lazy-expire`).
-    pub unlink_expired: bool,
+    /// Who frees what was due (`lazyfree-lazy-expire`). If it is the freeing thread, the effect is
+    /// `UNLINK` instead of `DEL`.
+    pub expired: Free,
+    /// Who frees values that others take the place of (`lazyfree-lazy-server-del`).
+    pub replaced: Free,
 }

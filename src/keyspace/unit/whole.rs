@@ -2,8 +2,9 @@
 
 use super::super::entry::EntryRef;
 use super::super::hash;
-use super::super::locks::{SHARD_BITS, SHARDS, shard_of};
+use super::super::locks::{SHARD_BITS, SHARDS, ShardMask, shard_of};
 use super::super::table::Table;
+use super::freed::{Free, Garbage};
 use super::{ExpiryMode, Unit};
 
 impl Unit<'_> {
@@ -56,6 +57,49 @@ impl Unit<'_> {
         0
     }
 
+    /// As [`Unit::scan`], but a unit that holds no lock takes each shard's in turn, for at most
+    /// `step` entries at a time. Every shard must be locked, or none.
+    pub fn walk(
+        &mut self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        step: usize,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        if !self.locked.mask().is_empty() {
+            return self.scan(db, cursor, count, visit);
+        }
+        let (mut position, mut seen) = (cursor, 0usize);
+        let mut index = shard_of(position);
+        while index < SHARDS {
+            let mut locked = self.keyspace().lock(ShardMask::only(index));
+            let Some(shard) = locked.shard(index) else {
+                break;
+            };
+            self.seen_write = self.seen_write.max(shard.last_write);
+            let left = count.saturating_sub(seen).clamp(1, step);
+            let next = shard.db(db).and_then(|d| {
+                d.table.scan(position, left, |entry| {
+                    seen += 1;
+                    visit(entry);
+                })
+            });
+            drop(locked);
+            position = match next {
+                Some(next) => next,
+                None => {
+                    index += 1;
+                    (index as u64) << (64 - SHARD_BITS)
+                }
+            };
+            if seen >= count && index < SHARDS {
+                return position;
+            }
+        }
+        0
+    }
+
     /// A random key of a database that is not due. Every shard must be locked.
     pub fn random_key(&mut self, db: usize) -> Option<Box<[u8]>> {
         let mut tries = 100;
@@ -90,13 +134,12 @@ impl Unit<'_> {
         }
     }
 
-    /// Empties a database; how many keys it had. Every shard must be locked. The keys are freed
-    /// when the unit's [`Unit::take_freed`] is dropped.
-    pub fn flush(&mut self, db: usize) -> usize {
+    /// Empties a database; how many keys it had. Every shard must be locked.
+    pub fn flush(&mut self, db: usize, free: Free) -> usize {
         let had = self.db_len(db);
         for i in 0..SHARDS {
             if let Some(t) = self.locked.shard(i).and_then(|s| s.flush(db, SHARD_BITS)) {
-                self.freed.push(t);
+                self.freed.push(Garbage::Table(t), free);
             }
         }
         had

@@ -282,6 +282,18 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Bytes of memory that the value takes besides its entry.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            ValueRef::Str(StrRef::Heap(b)) => size_of::<[usize; 5]>() + b.capacity(),
+            ValueRef::Str(_) => 0,
+            ValueRef::List(v) => v.size_bytes(),
+            ValueRef::Set(v) => v.size_bytes(),
+            ValueRef::Zset(v) => v.size_bytes(),
+            ValueRef::Hash(v) => v.size_bytes(),
+        }
+    }
+
     /// The name that `OBJECT ENCODING` replies with.
     pub fn encoding(&self) -> &'static str {
         match self {

@@ -346,14 +346,7 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     };
     match expire {
         Some((TimeForm::ExAt | TimeForm::PxAt, at)) if at <= now_ms && ctx.deletes_expired() => {
-            ctx.delete(key);
-            ctx.notify(NotifyClass::GENERIC, "del", key);
-            let name: &[u8] = if ctx.unit.options.unlink_expired {
-                b"UNLINK"
-            } else {
-                b"DEL"
-            };
-            Ok(ctx.rewritten(&[name, key]))
+            Ok(super::expire::delete_expired(ctx, key))
         }
         Some((_, at)) => {
             ctx.set_expiry(key, Some(at));

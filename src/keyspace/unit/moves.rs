@@ -1,0 +1,88 @@
+//! Keys that come, go and change their name as wholes, and looks at them that leave no trace.
+
+use super::super::entry::{EntryRef, Meta};
+use super::super::shard::NewValue;
+use super::super::value::Value;
+use super::freed::Free;
+use super::{ExpiryMode, NotifyClass, Unit};
+
+/// A database and a key in it.
+pub type Place<'k> = (usize, &'k [u8]);
+
+impl Unit<'_> {
+    /// The entry of a key, counted as a hit or a miss but without touching its access time.
+    pub fn inspect(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        let Some(pos) = self.live(db, hash, key) else {
+            self.counters.misses += 1;
+            self.notify(NotifyClass::KEY_MISS, "keymiss", db, key);
+            return None;
+        };
+        self.counters.hits += 1;
+        self.locked.shard_for(hash)?.db(db)?.table.entry(pos)
+    }
+
+    /// As [`Unit::inspect`], and nobody is told of a miss.
+    pub fn inspect_quietly(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        let Some(pos) = self.live(db, hash, key) else {
+            self.counters.misses += 1;
+            return None;
+        };
+        self.counters.hits += 1;
+        self.locked.shard_for(hash)?.db(db)?.table.entry(pos)
+    }
+
+    /// Removes a key. Whether it was there.
+    pub fn delete(&mut self, db: usize, key: &[u8]) -> bool {
+        self.remove(db, key, Free::Here)
+    }
+
+    /// Removes a key and says who frees its value. Whether it was there.
+    pub fn remove(&mut self, db: usize, key: &[u8], free: Free) -> bool {
+        match self.take(db, key) {
+            Some(entry) => {
+                self.discard(entry, free);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts a value at a key as a new one: what was there before goes, with its expiry, and event
+    /// `new` is told in any case.
+    pub fn place(&mut self, (db, key): Place<'_>, value: Value, expire_ms: Option<i64>) {
+        let hash = self.hash(key);
+        let mut found = self.live(db, hash, key);
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return;
+        };
+        if found.is_none() && self.options.expiry == ExpiryMode::Hide {
+            found = shard.db(db).and_then(|d| d.table.find(hash, key));
+        }
+        let old = found.and_then(|pos| shard.remove(db, pos));
+        let meta = Meta {
+            expire_ms,
+            access: self.options.access,
+            mark: false,
+        };
+        shard.insert(db, hash, key, NewValue::Value(value), meta);
+        if let Some(old) = old {
+            self.discard(old, self.options.replaced);
+        }
+        self.counters.dirty += 1;
+        self.notify(NotifyClass::NEW, "new", db, key);
+    }
+
+    /// Moves what is at `from` to `to`, over whatever is there. Whether there was something.
+    pub fn rename(&mut self, from: Place<'_>, to: Place<'_>) -> bool {
+        let Some(entry) = self.take(from.0, from.1) else {
+            return false;
+        };
+        let expire_ms = entry.as_ref().expire_ms();
+        self.place(to, entry.into_value(), expire_ms);
+        // Taking and placing count one change each; together they are one.
+        self.counters.dirty -= 1;
+        true
+    }
+}
