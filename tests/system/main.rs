@@ -1,0 +1,16 @@
+//! Russet as a process: beside its clients, its replicas and real servers, and after a crash.
+//!
+//! These tests know nothing of Russet's inside. Each would hold of any server that is right, and
+//! `RUSSET_TEST_SERVER=redis-server cargo test --test system` shows that it holds of Redis.
+#![cfg(test)]
+
+mod aof;
+mod aof_tail;
+mod broken_sync;
+mod clients;
+mod crash;
+mod differential;
+mod interop;
+mod pair;
+mod support;
+mod workload;

@@ -1,0 +1,343 @@
+//! Random commands over a small key space, so that they meet the same keys again and again.
+//!
+//! A command here gives the same reply on every server that is right: nothing random, nothing
+//! that depends on the instant it runs at, no encodings that Redis changed between versions.
+//! Scores and increments are halves and integers, which every version prints alike.
+
+use crate::support::Dice;
+
+/// One request.
+pub type Request = Vec<Vec<u8>>;
+
+/// How many keys of each type there are.
+const KEYS: u64 = 12;
+/// The deadlines given to keys lie so far ahead that none passes during a test.
+const FAR_FUTURE_MS: u64 = 4_102_444_800_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    Strings,
+    Hashes,
+    Keys,
+    Expiry,
+    Lists,
+    Sets,
+    SortedSets,
+}
+
+pub const ALL: &[Family] = &[
+    Family::Strings,
+    Family::Hashes,
+    Family::Keys,
+    Family::Expiry,
+    Family::Lists,
+    Family::Sets,
+    Family::SortedSets,
+];
+
+/// Whether the elements of a reply to this command come in no particular order.
+pub fn is_unordered(command: &str) -> bool {
+    let unordered = [
+        "HGETALL", "HKEYS", "HVALS", "KEYS", "SMEMBERS", "SUNION", "SINTER", "SDIFF",
+    ];
+    unordered.contains(&command)
+}
+
+/// The next command of one of the families.
+pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
+    let family = families[usize::try_from(dice.below(families.len() as u64)).unwrap()];
+    let template = match family {
+        Family::Strings => dice.pick(STRINGS),
+        Family::Hashes => dice.pick(HASHES),
+        Family::Keys => dice.pick(KEYSPACE),
+        Family::Expiry => dice.pick(EXPIRY),
+        Family::Lists => dice.pick(LISTS),
+        Family::Sets => dice.pick(SETS),
+        Family::SortedSets => dice.pick(SORTED_SETS),
+    };
+    template
+        .split(' ')
+        .map(|word| fill(dice, word, families))
+        .collect()
+}
+
+/// The templates. Lower-case words in angle brackets stand for something random, see [`fill`].
+/// A family's key is now and then a key of another family, which has to be an error in both.
+const STRINGS: &[&str] = &[
+    "SET <s> <v>",
+    "SET <s> <v>",
+    "SET <s> <n>",
+    "SET <s> <v> NX",
+    "SET <s> <v> XX GET",
+    "SET <s> <v> KEEPTTL",
+    "SET <s> <v> PXAT <at>",
+    "SET <s> <v> EX 0",
+    "SET <s> <v> NX XX",
+    "GET <s>",
+    "GET <any>",
+    "GETSET <s> <v>",
+    "GETDEL <s>",
+    "GETEX <s> PXAT <at>",
+    "GETEX <s> PERSIST",
+    "MSET <s> <v> <s> <n>",
+    "MSETNX <s> <v> <s> <v>",
+    "MGET <s> <any> <s>",
+    "SETNX <s> <v>",
+    "APPEND <s> <v>",
+    "STRLEN <s>",
+    "SETRANGE <s> <small> <v>",
+    "SETRANGE <s> -1 <v>",
+    "GETRANGE <s> <index> <index>",
+    "SUBSTR <s> <index> <index>",
+    "INCR <s>",
+    "DECR <s>",
+    "INCRBY <s> <n>",
+    "DECRBY <s> <n>",
+    "INCRBYFLOAT <s> <half>",
+    "INCRBY <s> 9223372036854775807",
+    "LCS <s> <s>",
+    "LCS <s> <s> LEN",
+    "LCS <s> <s> IDX MINMATCHLEN 2 WITHMATCHLEN",
+    "OBJECT ENCODING <s>",
+];
+
+const HASHES: &[&str] = &[
+    "HSET <h> <f> <v>",
+    "HSET <h> <f> <v> <f> <n>",
+    "HSET <h> <f>",
+    "HMSET <h> <f> <n> <f> <v>",
+    "HSETNX <h> <f> <v>",
+    "HGET <h> <f>",
+    "HGET <any> <f>",
+    "HMGET <h> <f> <f> <f>",
+    "HGETALL <h>",
+    "HKEYS <h>",
+    "HVALS <h>",
+    "HLEN <h>",
+    "HSTRLEN <h> <f>",
+    "HEXISTS <h> <f>",
+    "HDEL <h> <f>",
+    "HDEL <h> <f> <f> <f>",
+    "HINCRBY <h> <f> <n>",
+    "HINCRBYFLOAT <h> <f> <half>",
+    "HINCRBY <h> <f> 9223372036854775807",
+    "OBJECT ENCODING <h>",
+];
+
+const KEYSPACE: &[&str] = &[
+    "DEL <any>",
+    "UNLINK <any> <any>",
+    "EXISTS <any> <any> <any>",
+    "TYPE <any>",
+    "KEYS <pattern>",
+    "DBSIZE",
+    "RENAME <s> <s>",
+    "RENAMENX <any> <s>",
+    "COPY <any> <s>",
+    "COPY <s> <s> REPLACE",
+    "COPY <any> <any> DB 3",
+    "MOVE <any> 3",
+    "TOUCH <any> <any>",
+    "SWAPDB 3 4",
+    "OBJECT ENCODING nokey",
+    "GET",
+    "NOSUCHCOMMAND <s>",
+];
+
+const EXPIRY: &[&str] = &[
+    "PEXPIREAT <any> <at>",
+    "PEXPIREAT <any> <at> NX",
+    "PEXPIREAT <any> <at> XX",
+    "PEXPIREAT <any> <at> GT",
+    "PEXPIREAT <any> <at> LT",
+    "PEXPIREAT <any> <at> NX GT",
+    "EXPIREAT <any> 4102444800",
+    "EXPIREAT <any> 1",
+    "PEXPIRE <any> -1",
+    "EXPIRE <any> <v>",
+    "EXPIRE <any> 9223372036854775807",
+    "PEXPIRETIME <any>",
+    "EXPIRETIME <any>",
+    "PERSIST <any>",
+    "PERSIST <any>",
+    "TTL nokey",
+];
+
+const LISTS: &[&str] = &[
+    "LPUSH <l> <v>",
+    "RPUSH <l> <v> <n> <m>",
+    "LPUSHX <l> <v>",
+    "RPUSHX <l> <n>",
+    "LPOP <l>",
+    "RPOP <l>",
+    "LPOP <l> <small>",
+    "RPOP <l> 0",
+    "LLEN <l>",
+    "LLEN <any>",
+    "LRANGE <l> <index> <index>",
+    "LINDEX <l> <index>",
+    "LSET <l> <index> <v>",
+    "LREM <l> <index> <m>",
+    "LTRIM <l> <index> -1",
+    "LINSERT <l> BEFORE <m> <v>",
+    "LINSERT <l> AFTER <m> <n>",
+    "LPOS <l> <m>",
+    "LPOS <l> <m> RANK -1 COUNT 0",
+    "LPOS <l> <m> COUNT 2 MAXLEN 5",
+    "LMOVE <l> <l> LEFT RIGHT",
+    "LMOVE <l> <l> RIGHT RIGHT",
+    "RPOPLPUSH <l> <l>",
+    "LMPOP 2 <l> <l> LEFT COUNT 2",
+];
+
+const SETS: &[&str] = &[
+    "SADD <t> <m>",
+    "SADD <t> <n>",
+    "SADD <t> <m> <m> <small>",
+    "SREM <t> <m> <m>",
+    "SISMEMBER <t> <m>",
+    "SMISMEMBER <t> <m> <m> <n>",
+    "SMEMBERS <t>",
+    "SCARD <t>",
+    "SCARD <any>",
+    "SMOVE <t> <t> <m>",
+    "SUNION <t> <t>",
+    "SINTER <t> <t>",
+    "SDIFF <t> <t>",
+    "SUNIONSTORE <t> <t> <t>",
+    "SINTERSTORE <t> <t> <t>",
+    "SDIFFSTORE <t> <t> <t>",
+    "SINTERCARD 2 <t> <t>",
+    "SINTERCARD 2 <t> <t> LIMIT 1",
+];
+
+const SORTED_SETS: &[&str] = &[
+    "ZADD <z> <half> <m>",
+    "ZADD <z> <half> <m> <half> <m>",
+    "ZADD <z> NX <half> <m>",
+    "ZADD <z> XX CH <half> <m>",
+    "ZADD <z> GT <half> <m>",
+    "ZADD <z> LT CH <half> <m>",
+    "ZADD <z> INCR <half> <m>",
+    "ZADD <z> +inf <m>",
+    "ZADD <z> nan <m>",
+    "ZINCRBY <z> <half> <m>",
+    "ZREM <z> <m> <m>",
+    "ZSCORE <z> <m>",
+    "ZMSCORE <z> <m> <m>",
+    "ZRANK <z> <m>",
+    "ZREVRANK <z> <m>",
+    "ZCARD <z>",
+    "ZCARD <any>",
+    "ZCOUNT <z> <half> +inf",
+    "ZCOUNT <z> (<half> <half>",
+    "ZRANGE <z> <index> <index>",
+    "ZRANGE <z> <index> <index> REV WITHSCORES",
+    "ZRANGE <z> -inf <half> BYSCORE LIMIT 1 3",
+    "ZRANGE <z> - [<m> BYLEX",
+    "ZREVRANGE <z> 0 <index> WITHSCORES",
+    "ZRANGEBYSCORE <z> (<half> +inf WITHSCORES LIMIT 0 4",
+    "ZREVRANGEBYSCORE <z> +inf <half>",
+    "ZRANGEBYLEX <z> - +",
+    "ZLEXCOUNT <z> - [<m>",
+    "ZPOPMIN <z>",
+    "ZPOPMAX <z> 2",
+    "ZREMRANGEBYRANK <z> <index> <index>",
+    "ZREMRANGEBYSCORE <z> <half> <half>",
+    "ZREMRANGEBYLEX <z> [<m> (<m>",
+    "ZUNIONSTORE <z> 2 <z> <z> WEIGHTS 2 0.5",
+    "ZINTERSTORE <z> 2 <z> <z> AGGREGATE MAX",
+    "ZDIFFSTORE <z> 2 <z> <z>",
+    "ZUNION 2 <z> <t> WITHSCORES",
+    "ZINTER 2 <z> <z>",
+    "ZDIFF 2 <z> <z> WITHSCORES",
+    "ZINTERCARD 2 <z> <z>",
+    "ZRANGESTORE <z> <z> 0 2",
+    "ZMPOP 2 <z> <z> MIN COUNT 2",
+    "OBJECT ENCODING <z>",
+];
+
+/// Puts something random in the place of a word's marker, which may stand after a `(` or `[`.
+fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
+    let Some(open) = word.find('<') else {
+        return word.as_bytes().to_vec();
+    };
+    let (before, marker) = word.split_at(open);
+    let mut filled = before.as_bytes().to_vec();
+    filled.extend(match marker {
+        "<s>" | "<h>" | "<l>" | "<t>" | "<z>" => {
+            format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
+        }
+        "<any>" => any_key(dice, families),
+        "<f>" => format!("f{}", dice.below(24)).into_bytes(),
+        "<m>" => format!("m{}", dice.below(24)).into_bytes(),
+        "<v>" => value(dice),
+        "<n>" => integer(dice).to_string().into_bytes(),
+        "<small>" => dice.below(40).to_string().into_bytes(),
+        "<index>" => (signed(dice, 12)).to_string().into_bytes(),
+        "<half>" => half(dice).into_bytes(),
+        "<at>" => (FAR_FUTURE_MS + dice.below(1000)).to_string().into_bytes(),
+        "<pattern>" => dice
+            .pick(&["*", "s*", "?1", "[hl][0-3]", "*[!0-5]"])
+            .as_bytes()
+            .to_vec(),
+        other => panic!("no such marker: {other}"),
+    });
+    filled
+}
+
+fn any_key(dice: &mut Dice, families: &[Family]) -> Vec<u8> {
+    let mut letters = vec!["s", "nokey"];
+    for (family, letter) in [
+        (Family::Hashes, "h"),
+        (Family::Lists, "l"),
+        (Family::Sets, "t"),
+        (Family::SortedSets, "z"),
+    ] {
+        if families.contains(&family) {
+            letters.push(letter);
+        }
+    }
+    format!("{}{}", dice.pick(&letters), dice.below(KEYS)).into_bytes()
+}
+
+fn signed(dice: &mut Dice, limit: u64) -> i64 {
+    let magnitude = i64::try_from(dice.below(limit)).unwrap();
+    if dice.below(2) == 0 {
+        magnitude
+    } else {
+        -magnitude
+    }
+}
+
+fn integer(dice: &mut Dice) -> i64 {
+    let limit = 1 << (1 + dice.below(62));
+    signed(dice, limit)
+}
+
+fn half(dice: &mut Dice) -> String {
+    let half = signed(dice, 40);
+    if half % 2 == 0 {
+        (half / 2).to_string()
+    } else {
+        format!("{}{}.5", if half < 0 { "-" } else { "" }, half.abs() / 2)
+    }
+}
+
+/// Short and long, text, numbers and every byte there is.
+fn value(dice: &mut Dice) -> Vec<u8> {
+    let len = match dice.below(8) {
+        0 => 0,
+        1..=4 => dice.below(20),
+        5 | 6 => dice.below(100),
+        _ => dice.below(2000),
+    };
+    match dice.below(4) {
+        0 => (0..len).map(|_| dice.roll().to_le_bytes()[3]).collect(),
+        1 => vec![b'x'; usize::try_from(len).unwrap()],
+        2 => integer(dice).to_string().into_bytes(),
+        _ => (0..len)
+            .map(|_| b'a' + u8::try_from(dice.below(26)).unwrap())
+            .collect(),
+    }
+}
