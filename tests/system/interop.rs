@@ -69,6 +69,16 @@ fn we_sync_from_redis() {
 }
 
 #[test]
+fn valkey_syncs_from_us_and_we_from_valkey() {
+    let (Some(replica), Some(primary)) = (Setup::valkey(), Setup::valkey()) else {
+        eprintln!("skipped: valkey-server is not installed");
+        return;
+    };
+    full_sync(Setup::russet(), replica);
+    full_sync(primary, Setup::russet());
+}
+
+#[test]
 fn we_sync_from_ourselves() {
     full_sync(Setup::russet(), Setup::russet());
 }

@@ -44,6 +44,15 @@ impl Setup {
         Self::of("redis-server".into())
     }
 
+    /// Debian's valkey-server, of bookworm-backports and later; `None` where it is not installed.
+    pub fn valkey() -> Option<Self> {
+        let installed = Command::new("valkey-server")
+            .arg("--version")
+            .output()
+            .is_ok();
+        installed.then(|| Self::of("valkey-server".into()))
+    }
+
     fn of(program: PathBuf) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self {
