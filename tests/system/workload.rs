@@ -62,7 +62,8 @@ pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
 }
 
 /// The templates. Lower-case words in angle brackets stand for something random, see [`fill`].
-/// A family's key is now and then a key of another family, which has to be an error in both.
+/// An `<x>` key may come to hold any type. An `<any>` key is now and then one of another family,
+/// which has to be an error on both sides.
 const STRINGS: &[&str] = &[
     "SET <s> <v>",
     "SET <s> <v>",
@@ -132,8 +133,9 @@ const KEYSPACE: &[&str] = &[
     "KEYS <pattern>",
     "DBSIZE",
     "RENAME <s> <s>",
-    "RENAMENX <any> <s>",
-    "COPY <any> <s>",
+    "RENAMENX <any> <x>",
+    "COPY <any> <x>",
+    "COPY <any> <x> REPLACE",
     "COPY <s> <s> REPLACE",
     "COPY <any> <any> DB 3",
     "MOVE <any> 3",
@@ -154,7 +156,7 @@ const EXPIRY: &[&str] = &[
     "EXPIREAT <any> 4102444800",
     "EXPIREAT <any> 1",
     "PEXPIRE <any> -1",
-    "EXPIRE <any> <v>",
+    "EXPIRE <any> soon",
     "EXPIRE <any> 9223372036854775807",
     "PEXPIRETIME <any>",
     "EXPIRETIME <any>",
@@ -265,7 +267,7 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
     let (before, marker) = word.split_at(open);
     let mut filled = before.as_bytes().to_vec();
     filled.extend(match marker {
-        "<s>" | "<h>" | "<l>" | "<t>" | "<z>" => {
+        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" => {
             format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
         }
         "<any>" => any_key(dice, families),
@@ -287,7 +289,7 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
 }
 
 fn any_key(dice: &mut Dice, families: &[Family]) -> Vec<u8> {
-    let mut letters = vec!["s", "nokey"];
+    let mut letters = vec!["s", "x", "nokey"];
     for (family, letter) in [
         (Family::Hashes, "h"),
         (Family::Lists, "l"),
