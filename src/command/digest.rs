@@ -107,7 +107,7 @@ impl DatasetDigest {
             self.databases.resize(db + 1, None);
         }
         if let Some(d) = self.databases.get_mut(db) {
-            d.get_or_insert_default().xor_raw(one);
+            d.get_or_insert_default().xor(&one.0);
         }
     }
 
