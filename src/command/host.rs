@@ -2,6 +2,7 @@
 //! shutdown. Implemented by `server`; a test implements what it needs.
 
 use super::ctx::{CommandError, Suspended};
+use super::session::ReplicaFacts;
 use crate::config::Change;
 use crate::keyspace::unit::{Event, Garbage};
 use crate::keyspace::value::{Value, ValueRef};
@@ -54,6 +55,11 @@ pub trait Host: Send + Sync {
 
     /// Saving and loading, where there is any.
     fn persistence(&self) -> Option<&dyn Persistence> {
+        None
+    }
+
+    /// Replication, where there is any.
+    fn replication(&self) -> Option<&dyn Replicating> {
         None
     }
 }
@@ -120,4 +126,58 @@ pub trait Persistence {
 
     /// `DEBUG RELOAD`.
     fn debug_reload(&self, request: ReloadRequest) -> Suspended;
+}
+
+/// What WAIT and WAITAOF wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitRequest {
+    /// The log up to here.
+    pub offset: u64,
+    /// So many replicas.
+    pub replicas: usize,
+    /// WAITAOF: the replicas' disks, and whether ours too; `None` for WAIT.
+    pub local: Option<bool>,
+    /// For so long; 0 for ever.
+    pub timeout_ms: u64,
+}
+
+/// A replica or a primary, as ROLE tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A primary: its offset, and each replica's address, port and acknowledged offset.
+    Primary(u64, Vec<(String, u16, u64)>),
+    /// A replica: primary's host and port, state of the link, offset (-1 before a sync).
+    Replica(String, u16, &'static str, i64),
+}
+
+/// Replication.
+pub trait Replicating {
+    /// `REPLICAOF host port`; `locked`: the caller holds every shard. `false` if that is the
+    /// primary already.
+    fn replicaof(&self, host: &str, port: u16, locked: bool) -> bool;
+
+    /// `REPLICAOF NO ONE`; `locked`: the caller holds every shard. `false` if it is a primary
+    /// already.
+    fn promote(&self, locked: bool) -> bool;
+
+    /// ROLE.
+    fn role(&self) -> Role;
+
+    /// The replication section of INFO.
+    fn info(&self) -> String;
+
+    /// `DEBUG CHANGE-REPL-ID`.
+    fn change_id(&self);
+
+    /// Checks that SYNC or PSYNC of such a replica can be served now.
+    ///
+    /// # Errors
+    /// The error to reply with.
+    fn may_sync(&self, facts: &ReplicaFacts) -> Result<(), CommandError>;
+
+    /// What of a request is fulfilled: our own disk's part, and by how many replicas.
+    fn acknowledged(&self, request: &WaitRequest) -> (bool, usize);
+
+    /// Waits until a request is fulfilled or its time is up, then replies.
+    fn wait(&self, request: WaitRequest) -> Suspended;
 }

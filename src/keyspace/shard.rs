@@ -249,6 +249,27 @@ impl Shard {
         Some(table)
     }
 
+    /// Takes over another shard's tables; its own go to `old`. No snapshot runs.
+    pub(super) fn replace_with(
+        &mut self,
+        other: &mut Shard,
+        shard_bits: u32,
+        old: &mut Vec<Table>,
+    ) {
+        for db in 0..self.dbs.len() {
+            old.extend(self.flush(db, shard_bits));
+            if let (Some(mine), Some(theirs)) = (self.dbs.get_mut(db), other.dbs.get_mut(db)) {
+                std::mem::swap(&mut mine.table, &mut theirs.table);
+                for key in mine.watched.keys() {
+                    if mine.table.find(super::hash::of(key), key).is_some() {
+                        mine.tell_watchers(key);
+                    }
+                }
+            }
+        }
+        self.mark = other.mark;
+    }
+
     /// Exchanges two databases.
     pub fn swap(&mut self, a: usize, b: usize) {
         let (Some(x), Some(y)) = (self.dbs.get(a), self.dbs.get(b)) else {

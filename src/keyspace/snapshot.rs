@@ -106,6 +106,25 @@ impl Keyspace {
         Ok((snapshot, noted))
     }
 
+    /// Takes over all the data of `new`, and gives back its own, to be freed. Waits for a snapshot
+    /// to end: the marks of both sets of entries must agree.
+    pub fn replace_with(&self, new: Keyspace) -> Vec<Table> {
+        while self.snapshot.running.swap(true, Ordering::AcqRel) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let mut old = Vec::new();
+        let mut mine = self.lock(ShardMask::ALL);
+        let mut theirs = new.lock(ShardMask::ALL);
+        for i in 0..SHARDS {
+            if let (Some(mine), Some(theirs)) = (mine.shard(i), theirs.shard(i)) {
+                mine.replace_with(theirs, SHARD_BITS, &mut old);
+            }
+        }
+        drop((mine, theirs));
+        self.snapshot.running.store(false, Ordering::Release);
+        old
+    }
+
     /// Whether a snapshot runs.
     pub fn snapshot_running(&self) -> bool {
         self.snapshot.running.load(Ordering::Acquire)

@@ -161,6 +161,11 @@ impl Replica {
         self.acked.store(true, Ordering::Release);
     }
 
+    /// It has shown a sign of life.
+    pub fn heard(&self, now_ms: i64) {
+        self.ack_ms.store(now_ms, Ordering::Relaxed);
+    }
+
     /// Whether it has ever acknowledged anything.
     pub fn has_acknowledged(&self) -> bool {
         self.acked.load(Ordering::Acquire)

@@ -31,6 +31,7 @@ use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::process::PidFile;
 use super::rates::Rates;
+use super::replication::Replication;
 use super::saving::Saver;
 use super::settings::Effects;
 use super::shutdown::Shutdown;
@@ -99,10 +100,11 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
     let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
     let parts = parts(&engine, &host, executable);
     super::settings::register(&host.effects, &engine);
+    super::settings::register_replication(&host.effects, &parts.replication);
     tracing::info!("Server initialized");
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let takeover: Arc<dyn Takeover> = Arc::new(NoReplicas);
+        let takeover: Arc<dyn Takeover> = Arc::new(Arc::clone(&parts.replication));
         let count = settings.network.io_threads as usize;
         let workers = Workers::start(count, &engine, &takeover)?;
         engine.gates.set(Gate::LOADING, true);
@@ -112,6 +114,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         load(&parts).await?;
         engine.gates.set(Gate::LOADING, false);
         tokio::task::spawn_local(cron::run(Arc::clone(&parts)));
+        parts.replication.start();
         if has_tcp {
             tracing::info!("Ready to accept connections tcp");
         }
@@ -147,17 +150,23 @@ fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
 /// The parts above the commands, made known to the engine's host.
 fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> Arc<Parts> {
     let saver = Arc::new(Saver::new(Arc::clone(engine)));
+    let load = Arc::new(LoadStatus::default());
+    let replication = Replication::new(Arc::clone(engine), Arc::clone(&saver), Arc::clone(&load));
+    let shutdown = Shutdown::new(Arc::clone(engine), Arc::clone(&saver));
+    let replicas = Arc::clone(&replication);
+    shutdown.set_caught_up(Box::new(move || replicas.caught_up()));
     let parts = Arc::new(Parts {
         engine: Arc::clone(engine),
-        saver: Arc::clone(&saver),
-        shutdown: Arc::new(Shutdown::new(Arc::clone(engine), saver)),
-        load: Arc::new(LoadStatus::default()),
+        saver,
+        shutdown: Arc::new(shutdown),
+        load,
         lazyfree: Arc::clone(&host.lazyfree.counts),
         rates: Rates::default(),
         run_id: random::run_id(),
         executable: executable.to_owned(),
         peak_memory: AtomicU64::new(0),
         startup_memory: AtomicU64::new(memory::used()),
+        replication,
     });
     let _ = host.parts.set(Arc::clone(&parts));
     parts
@@ -189,6 +198,9 @@ async fn load(parts: &Arc<Parts>) -> io::Result<()> {
             if let Some(l) = loaded {
                 parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
                 parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
+                if let Some(point) = &l.point {
+                    parts.replication.restore(point);
+                }
                 *parts.saver.functions.lock() = l.functions;
             }
             parts.engine.keyspace.saved(u64::MAX);
@@ -197,17 +209,6 @@ async fn load(parts: &Arc<Parts>) -> io::Result<()> {
         Err(e) => Err(io::Error::other(format!(
             "{e}\nFatal error loading the DB, check server logs. Exiting."
         ))),
-    }
-}
-
-struct NoReplicas;
-
-impl Takeover for NoReplicas {
-    fn take(
-        &self,
-        _: crate::net::connection::Taken,
-    ) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async {})
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
-use crate::command::host::{DbInfo, Host, Persistence, ReloadRequest, ShutdownRequest};
+use crate::command::host::{
+    DbInfo, Host, Persistence, ReloadRequest, Replicating, ShutdownRequest,
+};
 use crate::config::{Change, Settings};
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Event, Free, Garbage};
@@ -21,6 +23,7 @@ use crate::resp::errors;
 use super::lazyfree::Lazyfree;
 use super::limits;
 use super::loading::{self, LoadMode, LoadStatus};
+use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
@@ -47,6 +50,8 @@ pub struct Parts {
     pub peak_memory: AtomicU64,
     /// Memory in use before any data was loaded.
     pub startup_memory: AtomicU64,
+    /// Our primary and our replicas.
+    pub replication: Arc<Replication>,
 }
 
 /// The host of a server.
@@ -114,6 +119,11 @@ impl Host for ServerHost {
 
     fn persistence(&self) -> Option<&dyn Persistence> {
         self.parts.get().map(|p| p as &dyn Persistence)
+    }
+
+    fn replication(&self) -> Option<&dyn Replicating> {
+        let parts = self.parts.get()?;
+        Some(&parts.replication)
     }
 }
 
@@ -252,14 +262,18 @@ impl Parts {
 
     /// Removes every key, without an effect.
     pub fn empty(&self) {
-        let mut effects = UnitEffects::new();
-        let databases = self.engine.keyspace.databases();
-        self.engine.in_unit(ShardMask::ALL, &mut effects, |unit| {
-            for db in 0..databases {
-                unit.flush(db, Free::Elsewhere);
-            }
-        });
+        empty(&self.engine);
     }
+}
+
+/// Removes every key, without an effect.
+pub fn empty(engine: &Engine) {
+    let mut effects = UnitEffects::new();
+    engine.in_unit(ShardMask::ALL, &mut effects, |unit| {
+        for db in 0..engine.keyspace.databases() {
+            unit.flush(db, Free::Elsewhere);
+        }
+    });
 }
 
 fn reload_failed(reason: &str) -> CommandError {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::command::engine::Engine;
 use crate::keyspace::hash;
-use crate::keyspace::locks::ShardMask;
+use crate::keyspace::locks::{Keyspace, ShardMask};
 use crate::keyspace::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
 use crate::oplog::effect::UnitEffects;
 use crate::persist::rdb::error::Error;
@@ -66,6 +66,7 @@ pub struct LoadMode {
 /// Puts what a reader yields into the keyspace.
 pub struct EngineSink<'e> {
     engine: &'e Engine,
+    keyspace: &'e Keyspace,
     mode: LoadMode,
     effects: UnitEffects,
     now_ms: i64,
@@ -77,10 +78,11 @@ pub struct EngineSink<'e> {
 }
 
 impl<'e> EngineSink<'e> {
-    /// A sink into this engine's keyspace.
-    pub fn new(engine: &'e Engine, mode: LoadMode) -> EngineSink<'e> {
+    /// A sink into a keyspace, by this engine's settings.
+    pub fn new(engine: &'e Engine, keyspace: &'e Keyspace, mode: LoadMode) -> EngineSink<'e> {
         EngineSink {
             engine,
+            keyspace,
             mode,
             effects: UnitEffects::new(),
             now_ms: clock::unix_ms(),
@@ -145,7 +147,7 @@ impl Sink for EngineSink<'_> {
     }
 
     fn select_db(&mut self, db: u64, _: u64) -> Verdict {
-        let databases = self.engine.keyspace.databases();
+        let databases = self.keyspace.databases();
         if db >= databases as u64 {
             return Err(format!(
                 "FATAL: Data file was created with a Redis server configured to handle more than \
@@ -172,7 +174,7 @@ impl Sink for EngineSink<'_> {
             expired: Free::Here,
             replaced: Free::Here,
         };
-        let mut unit = Unit::new(self.engine.keyspace.lock(mask), options, &mut self.effects);
+        let mut unit = Unit::new(self.keyspace.lock(mask), options, &mut self.effects);
         if !self.mode.replace && unit.exists(db, entry.key) {
             return Err(format!(
                 "RDB has duplicated key '{}' in DB {db}",
@@ -227,7 +229,21 @@ pub fn load_stream<R: Read>(
     mode: LoadMode,
     progress: Option<Arc<AtomicU64>>,
 ) -> Result<(Loaded, Summary), Error> {
-    let mut sink = EngineSink::new(engine, mode);
+    load_stream_into(engine, &engine.keyspace, stream, mode, progress)
+}
+
+/// As [`load_stream`], into a keyspace that need not be the engine's.
+///
+/// # Errors
+/// As [`load_stream`].
+pub fn load_stream_into<R: Read>(
+    engine: &Engine,
+    keyspace: &Keyspace,
+    stream: R,
+    mode: LoadMode,
+    progress: Option<Arc<AtomicU64>>,
+) -> Result<(Loaded, Summary), Error> {
+    let mut sink = EngineSink::new(engine, keyspace, mode);
     let mut reader = Reader::new(
         stream,
         Options {

@@ -11,6 +11,7 @@
 //! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
 //!   them; [`limits`]: the thresholds they are read with.
+//! - [`replication`]: our primary and our replicas.
 //! - [`shutdown`]: the end.
 
 mod boot;
@@ -26,6 +27,7 @@ mod memory;
 mod process;
 mod program;
 mod rates;
+mod replication;
 mod saving;
 mod settings;
 mod shutdown;

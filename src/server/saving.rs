@@ -226,6 +226,32 @@ impl Saver {
         self.status.in_progress.store(false, Ordering::Release);
     }
 
+    /// A full sync has the snapshot: it is shown, and cancelled, as a background save is.
+    pub fn lend(&self, progress: &Arc<Progress>) {
+        self.engine
+            .stats
+            .background_jobs
+            .fetch_add(1, Ordering::Relaxed);
+        *self.running.lock() = Some(Arc::clone(progress));
+        let now_s = clock::unix_ms() / 1000;
+        self.status.began_s.store(now_s, Ordering::Relaxed);
+        self.status.in_progress.store(true, Ordering::Release);
+    }
+
+    /// A full sync has ended; `saved` are the changes that are in the file now, if it wrote one.
+    pub fn give_back(&self, saved: Option<u64>) {
+        *self.running.lock() = None;
+        self.status.began_s.store(0, Ordering::Relaxed);
+        if let Some(dirty) = saved {
+            self.engine.keyspace.saved(dirty);
+            let now_s = clock::unix_ms() / 1000;
+            self.status.last_save_s.store(now_s, Ordering::Relaxed);
+            self.status.saves.fetch_add(1, Ordering::Relaxed);
+            self.set_ok(true);
+        }
+        self.status.in_progress.store(false, Ordering::Release);
+    }
+
     /// Stops a running background save; it leaves no file.
     pub fn cancel_soon(&self) {
         if let Some(p) = &*self.running.lock() {

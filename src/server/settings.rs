@@ -18,6 +18,7 @@ use crate::command::engine::{Engine, Gate};
 use crate::config::{Change, Settings};
 use crate::net::listener::Listeners;
 
+use super::replication::Replication;
 use super::{logging, memory, process};
 
 /// An effect; the error is the reason that CONFIG SET replies with.
@@ -53,6 +54,22 @@ impl Effects {
         }
         Ok(())
     }
+}
+
+/// Registers the effects on replication.
+pub fn register_replication(effects: &Effects, replication: &Arc<Replication>) {
+    const DIRECTIVES: &[&str] = &[
+        "repl-backlog-size",
+        "replica-read-only",
+        "replica-serve-stale-data",
+        "min-replicas-to-write",
+        "min-replicas-max-lag",
+    ];
+    let replication = Arc::clone(replication);
+    effects.on(DIRECTIVES, move |change| {
+        replication.settings_changed(change.new);
+        Ok(())
+    });
 }
 
 /// Registers the effects on the process and on the engine.
@@ -102,23 +119,11 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
     );
     effects.on(&["replica-ignore-maxmemory"], with_engine(check_memory));
     effects.on(
-        &["repl-backlog-size"],
-        with_engine(|engine, new| engine.log.backlog_resize(new.replication.repl_backlog_size)),
-    );
-    effects.on(
         &["slowlog-max-len"],
         with_engine(|engine, new| {
             engine
                 .slowlog
                 .truncate(new.observe.slowlog_max_len as usize);
-        }),
-    );
-    effects.on(
-        &["replica-read-only"],
-        with_engine(|engine, new| {
-            let replica = engine.gates.is(Gate::REPLICA);
-            let read_only = replica && new.replication.replica_read_only;
-            engine.gates.set(Gate::READ_ONLY, read_only);
         }),
     );
 }

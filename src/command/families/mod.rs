@@ -14,6 +14,7 @@ pub mod info;
 pub mod keys;
 pub mod latency;
 pub mod persistence;
+pub mod replication;
 pub mod scan;
 pub mod slowlog;
 pub mod string;
@@ -73,6 +74,7 @@ const FAMILIES: &[Family] = &[
     persistence::HANDLERS,
     scan::HANDLERS,
     slowlog::HANDLERS,
+    replication::HANDLERS,
     string::HANDLERS,
 ];
 

@@ -124,8 +124,17 @@ pub fn stats(parts: &Parts, out: &mut String) {
     line(out, "instantaneous_ops_per_sec", rates.commands);
     line(out, "total_net_input_bytes", t.bytes_in);
     line(out, "total_net_output_bytes", t.bytes_out);
-    line(out, "total_net_repl_input_bytes", 0);
-    line(out, "total_net_repl_output_bytes", 0);
+    let repl = &parts.replication.stats;
+    line(
+        out,
+        "total_net_repl_input_bytes",
+        repl.bytes_in.load(Ordering::Relaxed),
+    );
+    line(
+        out,
+        "total_net_repl_output_bytes",
+        repl.bytes_out.load(Ordering::Relaxed),
+    );
     line(
         out,
         "instantaneous_input_kbps",
@@ -143,9 +152,17 @@ pub fn stats(parts: &Parts, out: &mut String) {
         "rejected_connections",
         engine.clients.rejected.load(Ordering::Relaxed),
     );
-    line(out, "sync_full", 0);
-    line(out, "sync_partial_ok", 0);
-    line(out, "sync_partial_err", 0);
+    line(out, "sync_full", repl.full.load(Ordering::Relaxed));
+    line(
+        out,
+        "sync_partial_ok",
+        repl.partial_ok.load(Ordering::Relaxed),
+    );
+    line(
+        out,
+        "sync_partial_err",
+        repl.partial_err.load(Ordering::Relaxed),
+    );
     line(out, "expired_subkeys", 0);
     line(out, "expired_keys", t.expired);
     line(out, "expired_stale_perc", "0.00");
@@ -177,14 +194,16 @@ pub fn stats(parts: &Parts, out: &mut String) {
     line(out, "tracking_total_keys", 0);
     line(out, "tracking_total_items", 0);
     line(out, "tracking_total_prefixes", 0);
-    line(out, "unexpected_error_replies", 0);
+    line(
+        out,
+        "unexpected_error_replies",
+        repl.unexpected_errors.load(Ordering::Relaxed),
+    );
     line(out, "total_error_replies", t.errors);
     line(out, "dump_payload_sanitizations", 0);
 }
 
 /// `# Replication`
-pub fn replication(_: &Parts, out: &mut String) {
-    out.push_str("# Replication\r\n");
-    line(out, "role", "master");
-    line(out, "connected_slaves", 0);
+pub fn replication(parts: &Parts, out: &mut String) {
+    out.push_str(&parts.replication.info());
 }

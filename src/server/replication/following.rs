@@ -1,0 +1,301 @@
+//! Following the primary's stream: reading, applying, acknowledging.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::base::clock;
+use crate::client::registry::NewClient;
+use crate::client::{Client, ClientKind};
+use crate::command::dispatch::{FromPrimary, Scratch};
+use crate::command::session::{Origin, Session};
+use crate::oplog::durable::Need;
+use crate::oplog::effect::encode;
+use crate::persist::rdb::file::reason;
+use crate::replication::stream::Cutter;
+use crate::resp::reply::{Proto, Reply};
+
+use super::{LinkState, Replication};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// Commands that are applied under one set of locks.
+const UNIT_COMMANDS: usize = 64;
+
+/// Applies the primary's stream.
+pub struct Follower {
+    repl: Arc<Replication>,
+    scratch: Scratch,
+    reply: Reply,
+    room: Vec<u8>,
+    client: Option<Arc<Client>>,
+}
+
+/// What one connection's stream has come to.
+struct Stream {
+    socket: TcpStream,
+    session: Session,
+    cutter: Cutter,
+    /// What the socket would not take.
+    unsent: Vec<u8>,
+    number: u64,
+    acknowledges: bool,
+}
+
+/// The stream cannot be followed any further.
+struct Broken;
+
+impl Follower {
+    /// One is enough for a server.
+    pub fn new(repl: &Arc<Replication>) -> Follower {
+        Follower {
+            repl: Arc::clone(repl),
+            scratch: Scratch::new(&repl.engine),
+            reply: Reply::new(Proto::Resp2),
+            room: vec![0; READ_BYTES],
+            client: None,
+        }
+    }
+
+    /// The connection is gone, however it ended.
+    pub fn forget(&mut self) {
+        if let Some(client) = self.client.take() {
+            self.repl.engine.clients.forget(client.id);
+        }
+    }
+
+    /// Follows the stream on `socket` until it ends. `unread` came before, and database `db` is
+    /// selected.
+    pub async fn follow(
+        &mut self,
+        socket: TcpStream,
+        unread: Vec<u8>,
+        db: u32,
+        number: u64,
+        acknowledges: bool,
+    ) {
+        use std::os::fd::AsRawFd as _;
+        let address = |a: io::Result<std::net::SocketAddr>| a.map(|a| a.to_string());
+        let new = NewClient {
+            addr: address(socket.peer_addr()).unwrap_or_default(),
+            laddr: address(socket.local_addr()).unwrap_or_default(),
+            fd: socket.as_raw_fd(),
+            unix_socket: false,
+        };
+        let now_ms = clock::unix_ms();
+        let client = self.repl.engine.clients.register(new, now_ms);
+        client.set_kind(ClientKind::Primary);
+        self.client = Some(Arc::clone(&client));
+        let mut session = Session::new(Arc::clone(&client), Origin::Primary, true);
+        session.select(db as usize);
+        {
+            let mut s = self.repl.state.lock();
+            s.client = Some(Arc::clone(&client));
+            s.last_io_ms = now_ms;
+        }
+        self.repl.set_link(LinkState::Connected);
+        let mut stream = Stream {
+            socket,
+            session,
+            cutter: Cutter::default(),
+            unsent: Vec::new(),
+            number,
+            acknowledges,
+        };
+        let resumable = self.run(&mut stream, &client, &unread).await.is_ok();
+        self.forget();
+        tracing::info!("Connection with master lost.");
+        if resumable && acknowledges {
+            tracing::info!("Caching the disconnected master state.");
+        } else {
+            self.repl.state.lock().resumable = false;
+        }
+    }
+
+    /// `Ok` if the stream may be continued.
+    async fn run(&mut self, s: &mut Stream, client: &Client, unread: &[u8]) -> Result<(), Broken> {
+        self.acknowledge(s);
+        self.take(s, unread)?;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if !self.repl.is_followed(s.number) || client.is_killed() {
+                return Ok(());
+            }
+            let unsent = !s.unsent.is_empty();
+            tokio::select! {
+                r = s.socket.readable() => {
+                    if r.is_err() || !self.read(s, client)? {
+                        return Ok(());
+                    }
+                }
+                w = s.socket.writable(), if unsent => {
+                    if w.is_err() || !send(s) {
+                        return Ok(());
+                    }
+                }
+                () = client.outbox.woken() => {}
+                _ = second.tick() => {
+                    self.acknowledge(s);
+                    if self.is_silent() {
+                        tracing::warn!("MASTER timeout: no data nor PING received...");
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        let settings = self.repl.engine.config.current();
+        let timeout_ms = i64::from(settings.replication.repl_timeout_seconds) * 1000;
+        clock::unix_ms() - self.repl.state.lock().last_io_ms > timeout_ms
+    }
+
+    /// Reads and applies what is there. `false` at the end.
+    fn read(&mut self, s: &mut Stream, client: &Client) -> Result<bool, Broken> {
+        let mut room = std::mem::take(&mut self.room);
+        let n = s.socket.try_read(&mut room);
+        let outcome = match n {
+            Ok(0) => Ok(false),
+            Ok(n) => {
+                let now_ms = clock::unix_ms();
+                self.repl.state.lock().last_io_ms = now_ms;
+                client.last_ms.store(now_ms, Ordering::Relaxed);
+                client.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                let stats = &self.repl.stats;
+                stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                self.take(s, room.get(..n).unwrap_or_default())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(e) => {
+                tracing::debug!("Reading from client: {}", reason(&e));
+                Ok(false)
+            }
+        };
+        self.room = room;
+        outcome
+    }
+
+    /// Applies every unit that is whole. `false` if the link has been cut off.
+    fn take(&mut self, s: &mut Stream, bytes: &[u8]) -> Result<bool, Broken> {
+        let damaged = s.cutter.push(bytes);
+        let mut asked = false;
+        while let Some(batch) = s.cutter.batch(UNIT_COMMANDS) {
+            let commands = batch.commands();
+            let kept: &[&[&[u8]]] = if batch.for_aof {
+                &commands
+            } else {
+                asked |= commands.iter().any(|c| is_getack(c));
+                &[]
+            };
+            let unit = FromPrimary {
+                commands: kept,
+                bytes: batch.bytes,
+                for_aof: batch.for_aof,
+                link: s.number,
+            };
+            let mut failures = Vec::new();
+            let applied = self.repl.engine.apply(
+                &mut self.scratch,
+                &mut s.session,
+                &unit,
+                &mut self.reply,
+                &mut |args, reply| failures.push(failure(args, reply)),
+            );
+            if !applied {
+                return Ok(false);
+            }
+            for (error, command) in failures {
+                self.repl.tell_failure(&error, &command);
+            }
+            let taken = batch.taken();
+            drop(commands);
+            s.cutter.consume(taken);
+        }
+        let client = &s.session.client;
+        client
+            .query_buffer
+            .store(s.cutter.waiting_bytes() as u64, Ordering::Relaxed);
+        if asked {
+            self.acknowledge(s);
+        }
+        damaged.map(|()| true).map_err(|e| {
+            tracing::warn!("Protocol error from master: {e}");
+            Broken
+        })
+    }
+
+    /// Tells the primary what we have.
+    fn acknowledge(&mut self, s: &mut Stream) {
+        if !s.acknowledges || !s.unsent.is_empty() {
+            return;
+        }
+        let log = &self.repl.engine.log;
+        let offset = log.end_offset().to_string();
+        let synced = log.durability().synced_offset().to_string();
+        if log.durability().need() == Need::Nothing {
+            encode(&mut s.unsent, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
+        } else {
+            encode(
+                &mut s.unsent,
+                &[
+                    b"REPLCONF",
+                    b"ACK",
+                    offset.as_bytes(),
+                    b"FACK",
+                    synced.as_bytes(),
+                ],
+            );
+        }
+        send(s);
+    }
+}
+
+fn is_getack(command: &[&[u8]]) -> bool {
+    matches!(command, [name, what, ..] if name.eq_ignore_ascii_case(b"replconf")
+        && what.eq_ignore_ascii_case(b"getack"))
+}
+
+/// Sends what the socket takes. `false` if it is broken.
+fn send(s: &mut Stream) -> bool {
+    match s.socket.try_write(&s.unsent) {
+        Ok(n) => {
+            s.unsent.drain(..n.min(s.unsent.len()));
+            true
+        }
+        Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// The text of an error, and the command it came from.
+fn failure(args: &[&[u8]], reply: &Reply) -> (String, String) {
+    let text = String::from_utf8_lossy(reply.plain());
+    let name = args.first().copied().unwrap_or_default();
+    (
+        text.trim_end().trim_start_matches('-').to_owned(),
+        String::from_utf8_lossy(name).to_ascii_lowercase(),
+    )
+}
+
+impl Replication {
+    /// Whether this is still the link whose stream is applied.
+    fn is_followed(&self, number: u64) -> bool {
+        *self.engine.gates.link.lock() == number
+    }
+
+    /// A command that went well on the primary failed here: the data differ.
+    fn tell_failure(&self, error: &str, command: &str) {
+        let n = self.stats.unexpected_errors.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            "== CRITICAL == This replica is sending an error to its master: '{error}' after \
+             processing the command '{command}'"
+        );
+        if n == 0 {
+            tracing::debug!("The data of this replica may differ from its primary's.");
+        }
+    }
+}

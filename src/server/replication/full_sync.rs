@@ -1,0 +1,470 @@
+//! Full syncs: one snapshot for all replicas that wait for the same contents.
+//!
+//! ```text
+//!   WaitStart --snapshot--> WaitEnd --file whole--> SendBulk --sent--> Online      (to disk)
+//!                           WaitEnd --pieces, mark--------------------> Online      (to sockets)
+//! ```
+//!
+//! A [`Job`] is a snapshot on its way, written by a thread of its own: to the RDB file, which each
+//! replica then reads at its own speed, or in pieces to all replicas at once, at the speed of the
+//! slowest. The stream behind the snapshot's instant is held for the job as long as it runs, so a
+//! replica that comes while a file is being written can still join.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::base::{clock, random};
+use crate::keyspace::snapshot::Snapshot;
+use crate::oplog::log::Cursor;
+use crate::persist::rdb::file::{self, Target};
+use crate::persist::rdb::writer::Writer;
+use crate::replication::history::{History, ReplId};
+use crate::replication::replicas::{Replica, ReplicaState, Traits};
+use crate::replication::transfer::MARK_BYTES;
+
+use super::super::snapshotting::{self, Heading, Progress, StreamPoint};
+use super::Replication;
+
+/// Pieces that wait for a replica before the snapshot waits for it.
+const PIECES_AHEAD: usize = 16;
+
+/// What a replica is given, in this order.
+pub enum Delivery {
+    /// The snapshot began: its history, its offset, and the stream from there on.
+    Begin(ReplId, u64, Option<Cursor>),
+    /// The file is whole: to be sent with its length.
+    File(std::fs::File, u64),
+    /// Pieces follow, up to this mark.
+    Mark([u8; MARK_BYTES]),
+    /// A piece.
+    Piece(Bytes),
+    /// That was the last piece.
+    End,
+    /// It did not work out.
+    Failed,
+}
+
+/// How a replica gets its deliveries.
+pub type Deliveries = mpsc::Receiver<Delivery>;
+
+struct Member {
+    replica: Arc<Replica>,
+    to: mpsc::Sender<Delivery>,
+}
+
+/// A snapshot on its way.
+struct Job {
+    to_sockets: bool,
+    contents: Traits,
+    id: ReplId,
+    offset: u64,
+    /// Holds the stream behind the snapshot.
+    pin: Mutex<Option<Cursor>>,
+    /// Who gets it; `None` once nobody can join any more.
+    members: Mutex<Option<Vec<Member>>>,
+    progress: Arc<Progress>,
+}
+
+/// Replicas that wait, and the snapshot on its way.
+#[derive(Default)]
+pub struct FullSyncs {
+    waiting: Mutex<Vec<Member>>,
+    job: Mutex<Option<Arc<Job>>>,
+}
+
+impl Job {
+    /// Lets a replica have this snapshot; gives it back if that is too late.
+    fn admit(&self, repl: &Replication, member: Member) -> Result<(), Member> {
+        let mut members = self.members.lock();
+        let Some(members) = members.as_mut() else {
+            return Err(member);
+        };
+        let now_ms = clock::unix_ms();
+        let cursor = (!member.replica.traits.rdb_only)
+            .then(|| repl.engine.log.reader(self.offset))
+            .flatten();
+        member.replica.set_state(ReplicaState::WaitEnd, now_ms);
+        // The channel is empty: there is room.
+        let _ = member
+            .to
+            .try_send(Delivery::Begin(self.id, self.offset, cursor));
+        members.push(member);
+        Ok(())
+    }
+
+    /// Those who still want it.
+    fn receivers(&self) -> Vec<mpsc::Sender<Delivery>> {
+        let members = self.members.lock();
+        let all = members.iter().flatten();
+        all.filter(|m| !m.to.is_closed())
+            .map(|m| m.to.clone())
+            .collect()
+    }
+
+    /// Whether this snapshot can still be had by, and is what, a replica wants.
+    fn suits(&self, traits: &Traits) -> bool {
+        let members = self.members.lock();
+        let first = members.iter().flatten().find(|m| !m.to.is_closed());
+        !self.to_sockets
+            && self.contents.same_contents(traits)
+            && first.is_some_and(|f| {
+                let f = &f.replica.traits;
+                (traits.eof || !f.eof) && (traits.psync2 || !f.psync2)
+            })
+    }
+}
+
+impl Replication {
+    /// A replica must be given everything. What it gets comes out of the channel.
+    pub(super) fn request_full(&self, replica: &Arc<Replica>) -> Deliveries {
+        let (to, deliveries) = mpsc::channel(PIECES_AHEAD);
+        let mut member = Member {
+            replica: Arc::clone(replica),
+            to,
+        };
+        self.stats.full.fetch_add(1, Ordering::Relaxed);
+        let job = self.syncs.job.lock().clone();
+        match job {
+            Some(job) if job.suits(&replica.traits) => match job.admit(self, member) {
+                Ok(()) => {
+                    tracing::info!("Waiting for end of BGSAVE for SYNC");
+                    return deliveries;
+                }
+                Err(back) => member = back,
+            },
+            Some(job) if job.to_sockets => {
+                tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC")
+            }
+            Some(_) => tracing::info!(
+                "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"
+            ),
+            None if self.saver.status.in_progress.load(Ordering::Acquire) => tracing::info!(
+                "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"
+            ),
+            None if self.engine.keyspace.snapshot_running() => tracing::info!(
+                "No BGSAVE in progress, but another BG operation is active. BGSAVE for \
+                 replication delayed"
+            ),
+            None if self.delay_ms(&replica.traits) > 0 => {
+                tracing::info!("Delay next BGSAVE for diskless SYNC");
+            }
+            None => {}
+        }
+        self.syncs.waiting.lock().push(member);
+        self.sync_wanted.notify_one();
+        deliveries
+    }
+
+    /// Whether a snapshot for replicas is on its way.
+    pub fn full_sync_running(&self) -> bool {
+        self.syncs.job.lock().is_some()
+    }
+
+    /// How long such a replica waits for company.
+    fn delay_ms(&self, traits: &Traits) -> i64 {
+        let settings = self.engine.config.current();
+        let r = &settings.replication;
+        if r.repl_diskless_sync && traits.eof {
+            i64::from(r.repl_diskless_sync_delay_seconds) * 1000
+        } else {
+            0
+        }
+    }
+
+    /// Begins a snapshot if replicas wait and it is time; gives up one that nobody wants.
+    pub(super) fn poll_syncs(self: &Arc<Self>, now_ms: i64) {
+        self.syncs.waiting.lock().retain(|m| !m.to.is_closed());
+        let job = self.syncs.job.lock().clone();
+        if let Some(job) = job {
+            let unwanted = job.to_sockets && job.receivers().is_empty();
+            if unwanted && !job.progress.cancelled.swap(true, Ordering::AcqRel) {
+                tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
+            }
+            return;
+        }
+        if self.engine.keyspace.snapshot_running() || !self.is_time(now_ms) {
+            return;
+        }
+        let group = self.next_group();
+        if !group.is_empty() {
+            self.begin(group);
+        }
+    }
+
+    /// Whether those who wait have waited long enough.
+    fn is_time(&self, now_ms: i64) -> bool {
+        let waiting = self.syncs.waiting.lock();
+        let max = self
+            .engine
+            .config
+            .current()
+            .replication
+            .repl_diskless_sync_max_replicas as usize;
+        let is_due = |m: &Member| now_ms - m.replica.asked_ms >= self.delay_ms(&m.replica.traits);
+        waiting.iter().any(is_due) || max > 0 && waiting.len() >= max
+    }
+
+    /// Takes those off the queue whom one snapshot serves.
+    fn next_group(&self) -> Vec<Member> {
+        let mut waiting = self.syncs.waiting.lock();
+        let Some(first) = waiting.first().map(|m| m.replica.traits.clone()) else {
+            return Vec::new();
+        };
+        let all = std::mem::take(&mut *waiting);
+        let (group, others) = all
+            .into_iter()
+            .partition(|m| m.replica.traits.same_contents(&first));
+        *waiting = others;
+        group
+    }
+
+    fn begin(self: &Arc<Self>, group: Vec<Member>) {
+        let Some(contents) = group.first().map(|m| m.replica.traits.clone()) else {
+            return;
+        };
+        let diskless = self.engine.config.current().replication.repl_diskless_sync;
+        let all_find_marks = group.iter().all(|m| m.replica.traits.eof);
+        let to_sockets = (diskless || contents.is_filtered()) && all_find_marks;
+        let target = if to_sockets {
+            "replicas sockets"
+        } else {
+            "disk"
+        };
+        tracing::info!("Starting BGSAVE for SYNC with target: {target}");
+        let begun = self.engine.keyspace.snapshot(|| self.instant());
+        let (snapshot, (point, id, pin)) = match begun {
+            Ok(begun) => begun,
+            Err(_) => {
+                self.syncs.waiting.lock().extend(group);
+                return;
+            }
+        };
+        let job = Arc::new(Job {
+            to_sockets,
+            contents,
+            id,
+            offset: point.offset,
+            pin: Mutex::new(pin),
+            members: Mutex::new(Some(Vec::new())),
+            progress: Arc::new(Progress::default()),
+        });
+        self.saver.lend(&job.progress);
+        *self.syncs.job.lock() = Some(Arc::clone(&job));
+        for member in group {
+            // Nobody has ended it yet.
+            let _ = job.admit(self, member);
+        }
+        let what = if to_sockets { "RDB transfer" } else { "saving" };
+        tracing::info!("Background {what} started by pid {}", std::process::id());
+        let me = Arc::clone(self);
+        let worker = std::thread::Builder::new().name("repl_sync".to_owned());
+        let run = Arc::clone(&job);
+        let spawned = worker.spawn(move || {
+            snapshotting::yield_to_clients();
+            me.run_job(&run, snapshot, point);
+        });
+        if let Err(e) = spawned {
+            tracing::warn!("Can't save in background: {e}");
+            self.end_job(&job, None);
+        }
+    }
+
+    /// What belongs to the instant of the snapshot; every shard is locked.
+    fn instant(&self) -> (StreamPoint, ReplId, Option<Cursor>) {
+        let s = self.state.lock();
+        let position = self.engine.log.position();
+        let pin = self.engine.log.reader_at_end();
+        if s.primary.is_none() {
+            // The replicas begin in database 0, whatever the stream has selected.
+            self.engine.log.force_select();
+        }
+        let point = StreamPoint {
+            replid: s.history.id.to_string(),
+            offset: position.offset,
+            db: i64::from(position.db.unwrap_or(0)),
+        };
+        (point, s.history.id, pin)
+    }
+
+    fn run_job(&self, job: &Arc<Job>, snapshot: Snapshot, point: StreamPoint) {
+        let functions = match job.contents.without_functions {
+            true => Vec::new(),
+            false => self.saver.functions.lock().clone(),
+        };
+        let heading = Heading {
+            point: Some(point),
+            functions,
+            without_data: job.contents.without_data,
+            ..Heading::default()
+        };
+        if job.to_sockets {
+            let outcome = self.write_to_sockets(job, snapshot, &heading);
+            self.end_sockets(job, outcome);
+        } else {
+            self.write_to_disk(job, snapshot, &heading);
+        }
+    }
+
+    fn write_to_disk(&self, job: &Arc<Job>, snapshot: Snapshot, heading: &Heading) {
+        let settings = self.engine.config.settings();
+        let dirty = snapshot.dirty();
+        let temp = format!("temp-{}.repl.rdb", std::process::id());
+        let target = Target {
+            dir: Path::new("."),
+            name: &settings.rdb.dbfilename.to_string_lossy(),
+            temp: &temp,
+            incremental_fsync: settings.rdb.rdb_save_incremental_fsync,
+        };
+        let config = &self.engine.config;
+        let saved = file::save(&target, snapshotting::format(config), |writer| {
+            snapshotting::write(snapshot, writer, heading, config, &job.progress)
+        });
+        match saved {
+            Ok(size) => {
+                tracing::info!("DB saved on disk");
+                tracing::info!("Background saving terminated with success");
+                // From here on nobody joins; who has joined gets the file.
+                let members = self.end_job(job, Some(dirty));
+                for member in members {
+                    let delivery = match std::fs::File::open(&settings.rdb.dbfilename) {
+                        Ok(file) => Delivery::File(file, size),
+                        Err(e) => {
+                            tracing::warn!("SYNC failed. Can't open/stat DB after BGSAVE: {e}");
+                            Delivery::Failed
+                        }
+                    };
+                    let _ = member.to.blocking_send(delivery);
+                }
+            }
+            Err(e) => {
+                if job.progress.cancelled.load(Ordering::Relaxed) {
+                    tracing::warn!("Background saving terminated by signal 10");
+                } else {
+                    tracing::warn!("{e}");
+                    tracing::warn!("Background saving error");
+                }
+                self.fail_job(job);
+            }
+        }
+    }
+
+    fn write_to_sockets(
+        &self,
+        job: &Arc<Job>,
+        snapshot: Snapshot,
+        heading: &Heading,
+    ) -> io::Result<()> {
+        let mark = random::run_id();
+        let mark: [u8; MARK_BYTES] = mark.as_bytes().try_into().map_err(io::Error::other)?;
+        let config = &self.engine.config;
+        let mut fan = FanOut { job };
+        fan.send(|| Delivery::Mark(mark))?;
+        let mut writer = Writer::new(&mut fan, snapshotting::format(config));
+        snapshotting::write(snapshot, &mut writer, heading, config, &job.progress)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    fn end_sockets(&self, job: &Arc<Job>, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => {
+                let up = job.receivers().len();
+                tracing::info!(
+                    "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
+                );
+                tracing::info!("Background RDB transfer terminated with success");
+                for member in self.end_job(job, None) {
+                    let _ = member.to.blocking_send(Delivery::End);
+                }
+            }
+            Err(_) if job.progress.cancelled.load(Ordering::Relaxed) => {
+                tracing::warn!("Background transfer terminated by signal 10");
+                self.fail_job(job);
+            }
+            Err(e) => {
+                tracing::warn!("Background transfer error: {e}");
+                self.fail_job(job);
+            }
+        }
+    }
+
+    fn fail_job(&self, job: &Arc<Job>) {
+        for member in self.end_job(job, None) {
+            if !member.to.is_closed() {
+                tracing::warn!("SYNC failed. BGSAVE child returned an error");
+            }
+            let _ = member.to.blocking_send(Delivery::Failed);
+        }
+    }
+
+    /// Ends a job, whose members are given back. `saved`: changes that are in the file now.
+    fn end_job(&self, job: &Arc<Job>, saved: Option<u64>) -> Vec<Member> {
+        let members = job.members.lock().take();
+        *job.pin.lock() = None;
+        *self.syncs.job.lock() = None;
+        self.saver.give_back(saved);
+        self.sync_wanted.notify_one();
+        members.unwrap_or_default()
+    }
+
+    /// Stops the snapshot that is on its way: what it shows is about to be replaced.
+    pub(super) fn cancel_sync(&self) {
+        if let Some(job) = &*self.syncs.job.lock() {
+            job.progress.cancelled.store(true, Ordering::Release);
+        }
+    }
+
+    /// The first replica needs a backlog, and what came before it is not in any.
+    pub(super) fn ensure_backlog(&self, history: &mut History) {
+        if self.engine.log.backlog().is_none() {
+            *history = History::default();
+            self.create_backlog();
+            tracing::info!(
+                "Replication backlog created, my new replication IDs are '{}' and '{}'",
+                history.id,
+                history.id2
+            );
+        }
+    }
+}
+
+/// Writes to all members that are still there.
+struct FanOut<'j> {
+    job: &'j Arc<Job>,
+}
+
+impl FanOut<'_> {
+    fn send(&mut self, what: impl Fn() -> Delivery) -> io::Result<()> {
+        let mut alive = 0;
+        for to in self.job.receivers() {
+            if to.blocking_send(what()).is_ok() {
+                alive += 1;
+            }
+        }
+        if alive > 0 {
+            return Ok(());
+        }
+        if !self.job.progress.cancelled.swap(true, Ordering::AcqRel) {
+            tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for FanOut<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = Bytes::copy_from_slice(bytes);
+        self.send(|| Delivery::Piece(piece.clone()))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

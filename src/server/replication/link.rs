@@ -1,0 +1,468 @@
+//! The link to our primary: connect, shake hands, receive what is missing, follow. One task on the
+//! main thread; it begins anew whenever the link ends, at once after a loss, after a second
+//! otherwise, until REPLICAOF says something else.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+
+use crate::base::clock;
+use crate::config::{DisklessLoad, PrimaryAddress};
+use crate::persist::rdb::file::reason;
+use crate::replication::history::{History, ReplId};
+use crate::replication::psync::handshake::{Handshake, Outcome, Settings};
+use crate::replication::transfer::{self, Framing, Header, Receiver};
+
+use super::following::Follower;
+use super::intake::{Destination, Intake};
+use super::{LinkState, Replication};
+
+/// The longest line a primary may send before its stream.
+const MAX_LINE: usize = 64 * 1024;
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a link ended; the reason has been logged.
+pub enum Ended {
+    /// It was up, and may be continued.
+    Lost,
+    /// It never came up.
+    Failed,
+    /// The data set could not be received; the next try is made at once.
+    Aborted,
+}
+
+/// Follows whatever primary there is, for ever.
+pub async fn run(repl: Arc<Replication>) {
+    let mut number = repl.link_number.subscribe();
+    let mut follower = Follower::new(&repl);
+    loop {
+        let current = *number.borrow_and_update();
+        let primary = repl.state.lock().primary.clone();
+        let Some(primary) = primary else {
+            if number.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        tracing::info!("Connecting to MASTER {}:{}", primary.host, primary.port);
+        loop {
+            let ended = tokio::select! {
+                ended = once(&repl, &primary, current, &mut follower) => ended,
+                _ = number.changed() => break,
+            };
+            repl.set_link(LinkState::Connect);
+            follower.forget();
+            if let Ended::Failed = ended {
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = number.changed() => break,
+                }
+                tracing::info!("Connecting to MASTER {}:{}", primary.host, primary.port);
+            } else {
+                let (host, port) = (&primary.host, primary.port);
+                let after = match ended {
+                    Ended::Aborted => " after failure",
+                    _ => "",
+                };
+                tracing::info!("Reconnecting to MASTER {host}:{port}{after}");
+            }
+        }
+        // Whatever was to be continued is continued with the new primary.
+        number.mark_changed();
+        follower.forget();
+    }
+}
+
+/// One connection, from the beginning to the end.
+async fn once(
+    repl: &Arc<Replication>,
+    primary: &PrimaryAddress,
+    number: u64,
+    follower: &mut Follower,
+) -> Ended {
+    let mut link = match Link::connect(repl, primary).await {
+        Ok(link) => link,
+        Err(e) => {
+            tracing::warn!("Error condition on socket for SYNC: {}", reason(&e));
+            return Ended::Failed;
+        }
+    };
+    repl.set_link(LinkState::Handshake);
+    let stream_db = match link.shake_hands(primary).await {
+        Outcome::Failed(reason) => {
+            tracing::warn!("{reason}");
+            return Ended::Failed;
+        }
+        Outcome::TryLater(reason) => {
+            tracing::info!("{reason}");
+            return Ended::Failed;
+        }
+        Outcome::Continue(id) => {
+            repl.continue_as(id);
+            repl.engine.log.position().db.unwrap_or(0)
+        }
+        Outcome::Full(point) => {
+            repl.begin_transfer();
+            match link.receive(point).await {
+                Ok(db) => db,
+                Err(reason) => {
+                    tracing::warn!("{reason}");
+                    return Ended::Aborted;
+                }
+            }
+        }
+    };
+    let Link {
+        stream,
+        buffer,
+        acknowledges,
+        ..
+    } = link;
+    follower
+        .follow(stream, buffer, stream_db, number, acknowledges)
+        .await;
+    Ended::Lost
+}
+
+/// A connection that does not follow the stream yet.
+struct Link {
+    repl: Arc<Replication>,
+    stream: TcpStream,
+    /// Read and not yet looked at.
+    buffer: Vec<u8>,
+    /// The primary understands offsets.
+    acknowledges: bool,
+}
+
+fn local_port(repl: &Replication) -> u16 {
+    let settings = repl.engine.config.current();
+    match settings.replication.replica_announce_port {
+        0 => settings.network.port,
+        port => port,
+    }
+}
+
+impl Link {
+    async fn connect(repl: &Arc<Replication>, primary: &PrimaryAddress) -> io::Result<Link> {
+        repl.set_link(LinkState::Connecting);
+        tracing::info!("MASTER <-> REPLICA sync started");
+        let timeout = Duration::from_secs(u64::from(
+            repl.engine
+                .config
+                .current()
+                .replication
+                .repl_timeout_seconds,
+        ));
+        let stream = tokio::time::timeout(timeout, dial(repl, primary))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(timeout);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        tracing::info!("Non blocking connect for SYNC fired the event.");
+        Ok(Link {
+            repl: Arc::clone(repl),
+            stream,
+            buffer: Vec::new(),
+            acknowledges: true,
+        })
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        let settings = self.repl.engine.config.current();
+        u64::from(settings.replication.repl_timeout_seconds) * 1000
+    }
+
+    async fn shake_hands(&mut self, primary: &PrimaryAddress) -> Outcome {
+        let settings = self.repl.engine.config.settings();
+        let r = &settings.replication;
+        let secret = |s: &crate::config::Secret| (!s.is_empty()).then(|| s.as_bytes().to_vec());
+        let resume = {
+            let s = self.repl.state.lock();
+            s.resumable
+                .then(|| (s.history.id, self.repl.engine.log.end_offset()))
+        };
+        let mut machine = Handshake::new(
+            Settings {
+                user: secret(&r.masteruser),
+                password: secret(&r.masterauth),
+                port: local_port(&self.repl),
+                announce_ip: r.replica_announce_ip.clone().filter(|ip| !ip.is_empty()),
+                resume,
+                timeout_ms: self.timeout_ms(),
+            },
+            clock::mono_us() / 1000,
+        );
+        loop {
+            let output = machine.poll_output();
+            if let Err(e) = self.send(&output).await {
+                return Outcome::Failed(format!(
+                    "Sending command to master in replication handshake: -Writing to master: {}",
+                    reason(&e)
+                ));
+            }
+            if let Some(outcome) = machine.poll_outcome() {
+                return outcome;
+            }
+            let left = machine
+                .deadline_ms()
+                .saturating_sub(clock::mono_us() / 1000);
+            match tokio::time::timeout(Duration::from_millis(left), self.line()).await {
+                Ok(Ok(line)) => machine.handle_line(&line, clock::mono_us() / 1000),
+                Ok(Err(e)) => {
+                    tracing::warn!("Failed to read response from the server: {}", reason(&e));
+                    let _ = primary;
+                    return Outcome::Failed(
+                        "Master did not respond to command during SYNC handshake".to_owned(),
+                    );
+                }
+                Err(_) => machine.handle_time(clock::mono_us() / 1000),
+            }
+        }
+    }
+
+    /// Receives and loads a data set. The database that its stream begins in.
+    async fn receive(&mut self, point: Option<(ReplId, u64)>) -> Result<u32, String> {
+        self.acknowledges = point.is_some();
+        let framing = self.header().await?;
+        let into = self.choose_intake();
+        let target = match into {
+            Destination::File(_) => "to disk",
+            Destination::Keyspace | Destination::Beside => "to parser",
+        };
+        match framing {
+            Framing::Mark(_) => tracing::info!(
+                "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {target}"
+            ),
+            Framing::Length(n) => {
+                tracing::info!("MASTER <-> REPLICA sync: receiving {n} bytes from master {target}")
+            }
+        }
+        if let Framing::Length(n) = framing {
+            self.repl.state.lock().transfer.total = n;
+        }
+        let mut intake = Intake::begin(&self.repl, into, point).await?;
+        if let Err(reason) = self.pump(framing, &mut intake).await {
+            intake.abandon().await;
+            return Err(reason);
+        }
+        let finishing = intake.finish();
+        tokio::pin!(finishing);
+        let mut alive = tokio::time::interval(PAUSE);
+        let loaded = loop {
+            tokio::select! {
+                loaded = &mut finishing => break loaded?,
+                _ = alive.tick() => {
+                    let _ = self.stream.try_write(b"\n");
+                }
+            }
+        };
+        Ok(u32::try_from(loaded).unwrap_or(0))
+    }
+
+    /// Waits for the line in front of the data set.
+    async fn header(&mut self) -> Result<Framing, String> {
+        loop {
+            let patience = Duration::from_millis(self.timeout_ms());
+            let line = tokio::time::timeout(patience, self.line()).await;
+            let line = line.map_err(|_| TRANSFER_TIMEOUT.to_owned())?;
+            let line = line
+                .map_err(|e| format!("I/O error reading bulk count from MASTER: {}", reason(&e)))?;
+            self.repl.state.lock().transfer.last_io_ms = clock::unix_ms();
+            match transfer::header(&line) {
+                Header::KeepAlive => {}
+                Header::Begins(framing) => return Ok(framing),
+                Header::Failed(reason) => return Err(reason),
+            }
+        }
+    }
+
+    fn choose_intake(&self) -> Destination {
+        let settings = self.repl.engine.config.current();
+        match settings.replication.repl_diskless_load {
+            DisklessLoad::SwapDb => Destination::Beside,
+            DisklessLoad::OnEmptyDb if self.repl.is_empty() => Destination::Keyspace,
+            _ => {
+                let now_s = clock::unix_ms() / 1000;
+                let name = format!("temp-{now_s}.{}.rdb", std::process::id());
+                Destination::File(PathBuf::from(name))
+            }
+        }
+    }
+
+    /// Moves the data set from the socket to where it goes.
+    async fn pump(&mut self, framing: Framing, intake: &mut Intake) -> Result<(), String> {
+        let mut receiver = Receiver::new(framing);
+        let mut piece = std::mem::take(&mut self.buffer);
+        let mut alive = tokio::time::interval(PAUSE);
+        let mut room = vec![0; READ_BYTES];
+        loop {
+            let got = receiver.push(&piece);
+            {
+                let mut s = self.repl.state.lock();
+                s.transfer.read = receiver.received();
+                s.transfer.last_io_ms = clock::unix_ms();
+            }
+            if !got.data.is_empty() {
+                intake.put(got.data).await?;
+            }
+            if let Some(rest) = got.rest {
+                self.buffer = rest;
+                return Ok(());
+            }
+            let deadline = tokio::time::sleep(Duration::from_millis(self.timeout_ms()));
+            tokio::pin!(deadline);
+            piece.clear();
+            while piece.is_empty() {
+                tokio::select! {
+                    r = self.stream.readable() => r.map_err(lost)?,
+                    _ = alive.tick(), if intake.is_loading() => {
+                        let _ = self.stream.try_write(b"\n");
+                    }
+                    () = &mut deadline => return Err(TRANSFER_TIMEOUT.to_owned()),
+                    reason = intake.failed() => return Err(reason),
+                }
+                match self.stream.try_read(&mut room) {
+                    Ok(0) => return Err(lost(io::Error::other("connection lost"))),
+                    Ok(n) => {
+                        let stats = &self.repl.stats;
+                        stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                        piece.extend_from_slice(room.get(..n).unwrap_or_default());
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(lost(e)),
+                }
+            }
+        }
+    }
+
+    async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.stream.writable().await?;
+            match self.stream.try_write(bytes) {
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next line, without its end.
+    async fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut room = [0; 4096];
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+                while matches!(line.last(), Some(b'\r' | b'\n')) {
+                    line.pop();
+                }
+                return Ok(line);
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(io::Error::other("the line does not end"));
+            }
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut room) {
+                Ok(0) => return Err(io::Error::other("Connection reset by peer")),
+                Ok(n) => {
+                    let stats = &self.repl.stats;
+                    stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                    self.buffer
+                        .extend_from_slice(room.get(..n).unwrap_or_default());
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+const TRANSFER_TIMEOUT: &str = "Timeout receiving bulk data from MASTER... If the problem persists \
+try to set the 'repl-timeout' parameter in redis.conf to a larger value.";
+
+fn lost(e: io::Error) -> String {
+    format!("I/O error trying to sync with MASTER: {}", reason(&e))
+}
+
+async fn dial(repl: &Replication, primary: &PrimaryAddress) -> io::Result<TcpStream> {
+    let source = repl
+        .engine
+        .config
+        .settings()
+        .network
+        .bind_source_addr
+        .clone();
+    let source = source.filter(|s| !s.is_empty());
+    let mut failure = io::Error::other("Name or service not known");
+    for address in lookup_host((primary.host.as_str(), primary.port)).await? {
+        let socket = match address {
+            std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(source) = &source {
+            let ip = source.parse().map_err(io::Error::other)?;
+            socket.bind(std::net::SocketAddr::new(ip, 0))?;
+        }
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+impl Replication {
+    fn begin_transfer(&self) {
+        self.state.lock().transfer = super::Transfer {
+            last_io_ms: clock::unix_ms(),
+            ..super::Transfer::default()
+        };
+        self.set_link(LinkState::Transfer);
+    }
+
+    /// The primary goes on where we stand, perhaps under another name.
+    fn continue_as(&self, id: Option<ReplId>) {
+        let mut s = self.state.lock();
+        let end = self.engine.log.end_offset();
+        if let Some(id) = id.filter(|id| *id != s.history.id) {
+            tracing::info!("Master replication ID changed to {id}");
+            s.history.grew_out_of(id, end);
+            // They must hear of it too; they continue from where they are.
+            self.replicas.disconnect();
+        }
+        if self.engine.log.backlog().is_none() {
+            self.create_backlog();
+        }
+        drop(s);
+        tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+    }
+
+    /// The data set is that of `point` now.
+    pub(super) fn adopt(&self, point: Option<(ReplId, u64)>) {
+        let mut s = self.state.lock();
+        s.resumable = point.is_some();
+        s.history = match point {
+            Some((id, _)) => History::of(id),
+            None => History::default(),
+        };
+    }
+
+    /// Whether there is no key.
+    pub(super) fn is_empty(&self) -> bool {
+        let keyspace = &self.engine.keyspace;
+        let mut locked = keyspace.lock(crate::keyspace::locks::ShardMask::ALL);
+        (0..crate::keyspace::locks::SHARDS).all(|i| {
+            locked.shard(i).is_none_or(|shard| {
+                (0..keyspace.databases()).all(|db| shard.db(db).is_none_or(|d| d.table.is_empty()))
+            })
+        })
+    }
+}

@@ -1,0 +1,373 @@
+//! Replication at work: the state that commands, the link to our primary and the links to our
+//! replicas share, and every change of our role.
+//!
+//! - [`serving`]: a replica of ours, from SYNC to the end of its connection.
+//! - [`full_sync`]: one snapshot for all replicas that wait for one.
+//! - [`link`]: our own primary: connecting, handshake, receiving; [`following`]: its stream.
+//! - [`intake`]: a received data set on its way into the keyspace.
+//! - [`commands`]: what commands ask; [`report`]: INFO and ROLE; [`cron`]: what happens by time.
+//!
+//! Order of locks: shards, then the number of the link ([`Gates::link`]), then [`State`], then the
+//! log. A change of role holds all shards for an instant, so every unit runs wholly before or
+//! wholly behind it: what ran before is in the stream, what runs behind sees the new role.
+//!
+//! [`Gates::link`]: crate::command::engine::Gates::link
+
+mod commands;
+mod cron;
+mod following;
+mod full_sync;
+mod intake;
+mod link;
+mod report;
+mod serving;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::base::clock;
+use crate::client::Client;
+use crate::command::engine::{Engine, Gate};
+use crate::config::{PrimaryAddress, Settings};
+use crate::keyspace::locks::ShardMask;
+use crate::replication::history::{History, ReplId};
+use crate::replication::replicas::Replicas;
+
+use super::loading::LoadStatus;
+use super::logging;
+use super::saving::Saver;
+use super::snapshotting::StreamPoint;
+use full_sync::FullSyncs;
+
+/// How far the link to our primary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// We have no primary.
+    None,
+    /// About to connect.
+    Connect,
+    /// Connecting.
+    Connecting,
+    /// Talking about how to go on.
+    Handshake,
+    /// Receiving or loading a data set.
+    Transfer,
+    /// Following the stream.
+    Connected,
+}
+
+/// A full sync as INFO tells it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Transfer {
+    /// Bytes in all; 0 if not known.
+    total: u64,
+    read: u64,
+    last_io_ms: i64,
+}
+
+/// What the role consists of.
+#[derive(Debug)]
+struct State {
+    history: History,
+    primary: Option<PrimaryAddress>,
+    link: LinkState,
+    /// What we have is a prefix of our history's stream: a partial resync may be tried.
+    resumable: bool,
+    /// When the link went down, Unix milliseconds; 0 if it has never been up.
+    down_since_ms: i64,
+    transfer: Transfer,
+    /// When the last replica left, or we became a primary.
+    no_replicas_since_ms: i64,
+    /// The link's connection, while it follows the stream.
+    client: Option<Arc<Client>>,
+    /// When the primary was last heard of, Unix milliseconds.
+    last_io_ms: i64,
+}
+
+/// What happened since the start, for INFO.
+#[derive(Debug, Default)]
+pub struct SyncStats {
+    /// Full syncs given.
+    pub full: AtomicU64,
+    /// Partial ones given.
+    pub partial_ok: AtomicU64,
+    /// Partial ones refused.
+    pub partial_err: AtomicU64,
+    /// Bytes received from our primary.
+    pub bytes_in: AtomicU64,
+    /// Bytes sent to replicas.
+    pub bytes_out: AtomicU64,
+    /// Commands of our primary that failed here.
+    pub unexpected_errors: AtomicU64,
+}
+
+/// What else must follow when the data set is replaced. Both may block.
+pub trait AppendOnly: Send + Sync {
+    /// The data set is about to go: nothing more may be appended to its file, which stays as it is
+    /// until the new one is whole.
+    fn stop(&self);
+
+    /// The data set is another one, or we were promoted before it came: a new file begins with what
+    /// is there.
+    fn restart(&self);
+}
+
+/// See the module.
+pub struct Replication {
+    engine: Arc<Engine>,
+    saver: Arc<Saver>,
+    load: Arc<LoadStatus>,
+    state: Mutex<State>,
+    /// Our replicas.
+    pub replicas: Replicas,
+    /// See [`SyncStats`].
+    pub stats: SyncStats,
+    /// The append-only file, where there is one.
+    pub append_only: OnceLock<Arc<dyn AppendOnly>>,
+    syncs: FullSyncs,
+    sync_wanted: Notify,
+    /// Changes with every change of the primary.
+    link_number: watch::Sender<u64>,
+}
+
+impl Replication {
+    /// With the role that the configuration says.
+    pub fn new(engine: Arc<Engine>, saver: Arc<Saver>, load: Arc<LoadStatus>) -> Arc<Replication> {
+        let primary = engine.config.settings().replication.replicaof.clone();
+        let is_replica = primary.is_some();
+        let me = Arc::new(Replication {
+            state: Mutex::new(State {
+                history: History::default(),
+                primary,
+                link: if is_replica {
+                    LinkState::Connect
+                } else {
+                    LinkState::None
+                },
+                resumable: false,
+                down_since_ms: 0,
+                transfer: Transfer::default(),
+                no_replicas_since_ms: clock::unix_ms(),
+                client: None,
+                last_io_ms: 0,
+            }),
+            engine,
+            saver,
+            load,
+            replicas: Replicas::default(),
+            stats: SyncStats::default(),
+            append_only: OnceLock::new(),
+            syncs: FullSyncs::default(),
+            sync_wanted: Notify::new(),
+            link_number: watch::Sender::new(0),
+        });
+        if is_replica {
+            me.engine.log.set_following(true);
+            me.engine.gates.set(Gate::REPLICA, true);
+        }
+        me.settings_changed(&me.engine.config.settings());
+        let teller = Arc::clone(&me);
+        me.saver.set_point_of(Box::new(move || teller.point()));
+        me
+    }
+
+    /// Begins to replicate and to serve replicas. On the main thread, once the data is loaded.
+    pub fn start(self: &Arc<Self>) {
+        tokio::task::spawn_local(link::run(Arc::clone(self)));
+        tokio::task::spawn_local(cron::run(Arc::clone(self)));
+    }
+
+    /// The data set that was loaded at the start stands at `point` of a history: a replica may
+    /// continue from there, a primary's replicas may continue with it.
+    pub fn restore(&self, point: &StreamPoint) {
+        let Some(id) = ReplId::parse(point.replid.as_bytes()) else {
+            return;
+        };
+        let Ok(db) = u32::try_from(point.db) else {
+            return;
+        };
+        let mut s = self.state.lock();
+        if s.primary.is_some() {
+            if self.engine.log.set_offset(point.offset, Some(db)).is_ok() {
+                s.history = History::of(id);
+                s.resumable = true;
+                tracing::info!("{SYNTHESIZED}");
+            }
+        } else if self.engine.log.set_offset(point.offset, None).is_ok() {
+            s.history = History::continued(id, point.offset);
+            s.no_replicas_since_ms = clock::unix_ms();
+            self.create_backlog();
+        }
+    }
+
+    /// Where our data set stands in a stream that others know: what an RDB file is to say. Every
+    /// shard is locked.
+    pub fn point(&self) -> Option<StreamPoint> {
+        let s = self.state.lock();
+        let known = match s.primary {
+            Some(_) => s.resumable,
+            None => self.engine.log.backlog().is_some(),
+        };
+        known.then(|| {
+            let position = self.engine.log.position();
+            StreamPoint {
+                replid: s.history.id.to_string(),
+                offset: position.offset,
+                db: i64::from(position.db.unwrap_or(0)),
+            }
+        })
+    }
+
+    /// Gives changed settings their effect, before or after they are published.
+    pub fn settings_changed(&self, settings: &Settings) {
+        let log = &self.engine.log;
+        log.backlog_resize(settings.replication.repl_backlog_size);
+        self.gates_from(&self.state.lock(), settings);
+        self.good_from(settings);
+    }
+
+    /// Sets the conditions that follow from our role.
+    fn update_gates(&self, s: &State) {
+        self.gates_from(s, &self.engine.config.current());
+    }
+
+    fn gates_from(&self, s: &State, settings: &Settings) {
+        let r = &settings.replication;
+        let replica = s.primary.is_some();
+        let stale = replica && s.link != LinkState::Connected && !r.replica_serve_stale_data;
+        let gates = &self.engine.gates;
+        gates.set(Gate::REPLICA, replica);
+        gates.set(Gate::READ_ONLY, replica && r.replica_read_only);
+        gates.set(Gate::STALE, stale);
+    }
+
+    /// Counts the good replicas, which may allow or forbid writes.
+    fn update_good(&self) {
+        self.good_from(&self.engine.config.current());
+    }
+
+    fn good_from(&self, settings: &Settings) {
+        let r = &settings.replication;
+        let (wanted, lag_s) = (r.min_replicas_to_write, r.min_replicas_max_lag_seconds);
+        let few = wanted > 0
+            && lag_s > 0
+            && self
+                .replicas
+                .good(clock::unix_ms(), i64::from(lag_s) * 1000)
+                < wanted as usize;
+        self.engine.gates.set(Gate::FEW_REPLICAS, few);
+    }
+
+    fn create_backlog(&self) {
+        let size = self.engine.config.current().replication.repl_backlog_size;
+        self.engine.log.backlog_create(size);
+    }
+
+    /// The link is in another state.
+    fn set_link(&self, link: LinkState) {
+        let mut s = self.state.lock();
+        if s.primary.is_none() {
+            return;
+        }
+        if s.link == LinkState::Connected && link != LinkState::Connected {
+            s.down_since_ms = clock::unix_ms();
+            s.client = None;
+        }
+        if link == LinkState::Connected {
+            s.down_since_ms = 0;
+        }
+        s.link = link;
+        self.update_gates(&s);
+    }
+
+    /// REPLICAOF host port. `locked`: the caller holds every shard. `false` if that is our primary
+    /// already.
+    pub fn set_primary(&self, address: PrimaryAddress, locked: bool) -> bool {
+        let keyspace = &self.engine.keyspace;
+        let barrier = (!locked).then(|| keyspace.lock(ShardMask::ALL));
+        let mut number = self.engine.gates.link.lock();
+        let mut s = self.state.lock();
+        let same = |p: &PrimaryAddress| {
+            p.port == address.port && p.host.eq_ignore_ascii_case(&address.host)
+        };
+        if s.primary.as_ref().is_some_and(same) {
+            tracing::info!(
+                "REPLICAOF would result into synchronization with the master we are already \
+                 connected with. No operation performed."
+            );
+            return false;
+        }
+        if s.primary.is_none() {
+            tracing::info!("{SYNTHESIZED}");
+            self.engine.log.set_following(true);
+            s.resumable = true;
+        }
+        s.primary = Some(address.clone());
+        s.link = LinkState::Connect;
+        s.down_since_ms = 0;
+        s.client = None;
+        self.update_gates(&s);
+        *number += 1;
+        self.link_number.send_replace(*number);
+        drop((s, number, barrier));
+        logging::set_replica(true);
+        self.engine.config.set_replicaof(Some(address));
+        self.replicas.changed();
+        true
+    }
+
+    /// REPLICAOF NO ONE. `locked`: the caller holds every shard. `false` if we are a primary
+    /// already.
+    pub fn promote(&self, locked: bool) -> bool {
+        let keyspace = &self.engine.keyspace;
+        let barrier = (!locked).then(|| keyspace.lock(ShardMask::ALL));
+        let mut number = self.engine.gates.link.lock();
+        let mut s = self.state.lock();
+        if s.primary.is_none() {
+            return false;
+        }
+        s.primary = None;
+        s.link = LinkState::None;
+        s.client = None;
+        s.down_since_ms = 0;
+        s.no_replicas_since_ms = clock::unix_ms();
+        if std::mem::take(&mut s.resumable) {
+            tracing::info!("Discarding previously cached master state.");
+        }
+        let end = self.engine.log.set_following(false);
+        s.history.shift(end);
+        self.update_gates(&s);
+        *number += 1;
+        self.link_number.send_replace(*number);
+        // They must hear of the new name of our history; they continue from where they are.
+        self.replicas.disconnect();
+        drop((s, number, barrier));
+        logging::set_replica(false);
+        self.engine.config.set_replicaof(None);
+        self.replicas.changed();
+        if let Some(a) = self.append_only.get() {
+            let a = Arc::clone(a);
+            std::thread::spawn(move || a.restart());
+        }
+        true
+    }
+
+    /// Begins a history without a past (`DEBUG CHANGE-REPL-ID`).
+    pub fn change_id(&self) {
+        self.state.lock().history = History::default();
+        tracing::info!("Changing replication IDs after receiving change-repl-id");
+    }
+
+    /// Whether every replica has acknowledged the whole stream.
+    pub fn caught_up(&self) -> bool {
+        let end = self.engine.log.end_offset();
+        self.replicas.all().iter().all(|r| r.ack_offset() >= end)
+    }
+}
+
+const SYNTHESIZED: &str = "Before turning into a replica, using my own master parameters to \
+synthesize a cached master: I may be able to synchronize with the new master with just a partial \
+transfer.";

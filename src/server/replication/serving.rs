@@ -1,0 +1,532 @@
+//! A replica of ours: from SYNC or PSYNC to the end of its connection, on the worker that accepted
+//! it.
+//!
+//! A replica costs the writers nothing: it reads the log by a cursor of its own. One that is slow
+//! is cut off by `client-output-buffer-limit`, which counts what it has not been sent; one that is
+//! silent, by `repl-timeout`.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice, Read as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::base::{clock, num};
+use crate::client::{Client, ClientKind};
+use crate::command::session::{Handover, ReplicaFacts};
+use crate::net::connection::Taken;
+use crate::net::transport::Transport;
+use crate::net::worker::Takeover;
+use crate::oplog::log::Cursor;
+use crate::replication::psync::primary::{self, Kept, Refusal, Request};
+use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
+use crate::resp::parser::{ArgVec, Limits, Parser};
+
+use super::Replication;
+use super::full_sync::{Deliveries, Delivery};
+
+/// Bytes of stream taken at once.
+const READ_BYTES: usize = 256 * 1024;
+/// How often limits and timeouts are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a file is read in.
+const FILE_PIECE: usize = 256 * 1024;
+/// The greatest thing a replica may say.
+const MAX_WORDS: i64 = 64 * 1024;
+
+impl Takeover for Arc<Replication> {
+    fn take(&self, taken: Taken) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(serve(Arc::clone(self), taken))
+    }
+}
+
+fn traits_of(facts: &ReplicaFacts, pre_psync: bool) -> Traits {
+    Traits {
+        ip_address: facts.ip_address.clone(),
+        listening_port: facts.listening_port,
+        eof: facts.capa_eof,
+        psync2: facts.capa_psync2,
+        pre_psync,
+        rdb_only: facts.rdb_only,
+        without_data: facts.filter_data,
+        without_functions: facts.filter_functions,
+    }
+}
+
+async fn serve(repl: Arc<Replication>, taken: Taken) {
+    let Taken {
+        transport,
+        session,
+        handover,
+        unread,
+    } = taken;
+    let client = Arc::clone(&session.client);
+    let pre_psync = handover == Handover::Sync;
+    let traits = traits_of(&session.replica, pre_psync);
+    let now_ms = clock::unix_ms();
+    tracing::info!(
+        "Replica {} asks for synchronization",
+        name(&client, &traits)
+    );
+    client.set_kind(ClientKind::Replica);
+    let replica = Arc::new(Replica::new(Arc::clone(&client), traits, now_ms));
+    if repl
+        .engine
+        .config
+        .current()
+        .replication
+        .repl_disable_tcp_nodelay
+        && let Transport::Tcp(tcp) = &transport
+    {
+        let _ = tcp.set_nodelay(false);
+    }
+    let mut feed = Feed {
+        repl: Arc::clone(&repl),
+        replica: Arc::clone(&replica),
+        client,
+        transport,
+        parser: Parser::new(Limits::authenticated(MAX_WORDS)),
+        unread,
+        out: VecDeque::new(),
+        cursor: None,
+        over_soft_since: None,
+        moved: Instant::now(),
+    };
+    let ended = feed.run(&handover).await;
+    let left = repl.replicas.remove(&replica);
+    if left == 0 {
+        repl.state.lock().no_replicas_since_ms = clock::unix_ms();
+    }
+    repl.update_good();
+    if let Err(e) = ended {
+        tracing::debug!("Replica {replica}: {e}");
+    }
+    tracing::info!("Connection with replica {replica} lost.");
+}
+
+/// What a connection with a replica consists of.
+struct Feed {
+    repl: Arc<Replication>,
+    replica: Arc<Replica>,
+    client: Arc<Client>,
+    transport: Transport,
+    parser: Parser,
+    unread: Vec<u8>,
+    /// To be sent.
+    out: VecDeque<Bytes>,
+    /// The stream.
+    cursor: Option<Cursor>,
+    over_soft_since: Option<Instant>,
+    /// When the socket last took something, or had nothing to take.
+    moved: Instant,
+}
+
+fn gone(why: &'static str) -> io::Error {
+    io::Error::other(why)
+}
+
+impl Feed {
+    async fn run(&mut self, handover: &Handover) -> io::Result<()> {
+        if let Handover::Psync { replid, offset } = handover
+            && self.try_partial(replid, *offset)
+        {
+            return self.stream().await;
+        }
+        let mut deliveries = self.begin_full();
+        if self.deliver(&mut deliveries).await? {
+            self.stream().await?;
+        }
+        Ok(())
+    }
+
+    /// Continues from where the replica is, if that can be.
+    fn try_partial(&mut self, replid: &[u8], offset: i64) -> bool {
+        let repl = Arc::clone(&self.repl);
+        let s = repl.state.lock();
+        let log = &repl.engine.log;
+        let kept = Kept {
+            first: log.backlog().map(|b| b.first),
+            end: log.end_offset(),
+        };
+        let request = Request { replid, offset };
+        let name = self.replica.to_string();
+        let cursor = primary::decide(&s.history, kept, request, &name).and_then(|partial| {
+            let cursor = log.reader(partial.from).ok_or(Refusal::NotKept {
+                replica: name.clone(),
+                asked: offset,
+                ahead: false,
+            })?;
+            Ok((partial, cursor))
+        });
+        match cursor {
+            Ok((partial, cursor)) => {
+                self.cursor = Some(cursor);
+                self.put(if self.replica.traits.psync2 {
+                    format!("+CONTINUE {}\r\n", s.history.id)
+                } else {
+                    "+CONTINUE\r\n".to_owned()
+                });
+                let now_ms = clock::unix_ms();
+                self.replica.set_state(ReplicaState::Online, now_ms);
+                repl.replicas.add(Arc::clone(&self.replica));
+                drop(s);
+                tracing::info!(
+                    "Partial resynchronization request from {name} accepted. Sending {} bytes of \
+                     backlog starting from offset {offset}.",
+                    partial.missing
+                );
+                repl.stats.partial_ok.fetch_add(1, Ordering::Relaxed);
+                repl.update_good();
+                true
+            }
+            Err(refusal) => {
+                drop(s);
+                tracing::info!("{refusal}");
+                if let Refusal::NotKept { ahead: true, .. } = refusal {
+                    tracing::warn!(
+                        "Warning: replica {name} tried to PSYNC with an offset that is greater \
+                         than the master replication offset."
+                    );
+                }
+                if !request.is_forced_full() {
+                    repl.stats.partial_err.fetch_add(1, Ordering::Relaxed);
+                }
+                false
+            }
+        }
+    }
+
+    fn begin_full(&mut self) -> Deliveries {
+        let repl = Arc::clone(&self.repl);
+        let mut s = repl.state.lock();
+        repl.ensure_backlog(&mut s.history);
+        repl.replicas.add(Arc::clone(&self.replica));
+        drop(s);
+        repl.request_full(&self.replica)
+    }
+
+    /// Gives the replica its data set. Whether the stream follows.
+    async fn deliver(&mut self, deliveries: &mut Deliveries) -> io::Result<bool> {
+        let mut alive = tokio::time::interval(Duration::from_secs(1));
+        let mut in_pieces = None;
+        loop {
+            let delivery = tokio::select! {
+                d = deliveries.recv() => d.ok_or_else(|| gone("the full sync was given up"))?,
+                r = self.transport.readable() => {
+                    r?;
+                    self.listen()?;
+                    continue;
+                }
+                () = self.client.outbox.woken() => {
+                    self.check()?;
+                    continue;
+                }
+                _ = alive.tick() => {
+                    if in_pieces.is_none() {
+                        self.put("\n".to_owned());
+                        self.send_all().await?;
+                    }
+                    self.check()?;
+                    continue;
+                }
+            };
+            match delivery {
+                Delivery::Begin(id, offset, cursor) => {
+                    self.cursor = cursor;
+                    if !self.replica.traits.pre_psync {
+                        self.put(format!("+FULLRESYNC {id} {offset}\r\n"));
+                    }
+                }
+                Delivery::Mark(mark) => {
+                    in_pieces = Some(mark);
+                    self.put(format!("$EOF:{}\r\n", String::from_utf8_lossy(&mark)));
+                }
+                Delivery::Piece(piece) => self.out.push_back(piece),
+                Delivery::File(file, size) => {
+                    self.send_file(file, size).await?;
+                    return Ok(self.online());
+                }
+                Delivery::End => {
+                    if let Some(mark) = in_pieces {
+                        self.out.push_back(Bytes::copy_from_slice(&mark));
+                    }
+                    self.send_all().await?;
+                    tracing::info!(
+                        "Streamed RDB transfer with replica {} succeeded (socket). Waiting for \
+                         REPLCONF ACK from replica to enable streaming",
+                        self.replica
+                    );
+                    return Ok(self.online() && self.await_ack().await?);
+                }
+                Delivery::Failed => return Err(gone("the full sync failed")),
+            }
+            self.send_all().await?;
+        }
+    }
+
+    /// The replica has its data set. Whether it wants the stream.
+    fn online(&mut self) -> bool {
+        let now_ms = clock::unix_ms();
+        if self.replica.traits.rdb_only {
+            self.replica.set_state(ReplicaState::Transmitted, now_ms);
+            tracing::info!(
+                "RDB transfer completed, rdb only replica ({}) should be disconnected asap",
+                self.replica
+            );
+            return false;
+        }
+        self.replica.set_state(ReplicaState::Online, now_ms);
+        self.repl.update_good();
+        self.repl.replicas.changed();
+        tracing::info!("Synchronization with replica {} succeeded", self.replica);
+        true
+    }
+
+    /// Behind a mark nothing may follow before the replica has found it.
+    async fn await_ack(&mut self) -> io::Result<bool> {
+        while !self.replica.has_acknowledged() {
+            tokio::select! {
+                r = self.transport.readable() => {
+                    r?;
+                    self.listen()?;
+                }
+                () = self.client.outbox.woken() => self.check()?,
+                () = tokio::time::sleep(LOOK) => self.check()?,
+            }
+        }
+        Ok(true)
+    }
+
+    async fn send_file(&mut self, file: std::fs::File, size: u64) -> io::Result<()> {
+        self.replica
+            .set_state(ReplicaState::SendBulk, clock::unix_ms());
+        self.put(format!("${size}\r\n"));
+        let mut file = Some(file);
+        let mut sent = 0;
+        while sent < size {
+            let Some(mut f) = file.take() else { break };
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; FILE_PIECE];
+                let n = f.read(&mut piece)?;
+                piece.truncate(n);
+                Ok::<_, io::Error>((f, piece))
+            });
+            let (f, mut piece) = read.await.map_err(io::Error::other)??;
+            if piece.is_empty() {
+                tracing::warn!("Read error sending DB to replica: premature EOF");
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file = Some(f);
+            piece.truncate(usize::try_from(size - sent).unwrap_or(usize::MAX));
+            sent += piece.len() as u64;
+            self.out.push_back(piece.into());
+            self.send_all().await?;
+        }
+        self.send_all().await
+    }
+
+    /// Feeds the stream until the connection ends.
+    async fn stream(&mut self) -> io::Result<()> {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            if self.out.is_empty()
+                && let Some(cursor) = &mut self.cursor
+            {
+                self.out.extend(cursor.try_read(READ_BYTES));
+            }
+            self.send_some()?;
+            let stuck = !self.out.is_empty();
+            let Some(cursor) = &self.cursor else {
+                return Ok(());
+            };
+            tokio::select! {
+                r = self.transport.readable() => {
+                    r?;
+                    self.listen()?;
+                }
+                w = self.transport.writable(), if stuck => w?,
+                () = cursor.readable(), if !stuck => {}
+                () = self.client.outbox.woken() => self.check()?,
+                _ = look.tick() => self.check()?,
+            }
+        }
+    }
+
+    fn put(&mut self, text: String) {
+        self.out.push_back(text.into());
+    }
+
+    /// Sends what the socket takes.
+    fn send_some(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() {
+            let slices: SmallVec<[IoSlice<'_>; 16]> =
+                self.out.iter().take(16).map(|b| IoSlice::new(b)).collect();
+            let mut sent = match self.transport.try_write_vectored(&slices) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            drop(slices);
+            self.moved = Instant::now();
+            let total = sent as u64;
+            self.repl
+                .stats
+                .bytes_out
+                .fetch_add(total, Ordering::Relaxed);
+            self.client.bytes_out.fetch_add(total, Ordering::Relaxed);
+            while let Some(front) = self.out.front_mut() {
+                if sent < front.len() {
+                    let _ = front.split_to(sent);
+                    break;
+                }
+                sent -= front.len();
+                self.out.pop_front();
+            }
+        }
+        self.moved = Instant::now();
+        Ok(())
+    }
+
+    /// Sends everything.
+    async fn send_all(&mut self) -> io::Result<()> {
+        loop {
+            self.send_some()?;
+            if self.out.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                w = self.transport.writable() => w?,
+                () = self.client.outbox.woken() => self.check()?,
+                () = tokio::time::sleep(LOOK) => {
+                    self.check()?;
+                    if self.moved.elapsed() > self.timeout() {
+                        tracing::warn!(
+                            "Disconnecting timedout replica (full sync): {}",
+                            self.replica
+                        );
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        let settings = self.repl.engine.config.current();
+        Duration::from_secs(u64::from(settings.replication.repl_timeout_seconds))
+    }
+
+    /// Ends the connection if somebody or some limit wants that.
+    fn check(&mut self) -> io::Result<()> {
+        if self.client.is_killed() {
+            return Err(gone("killed"));
+        }
+        let online = self.replica.state() == ReplicaState::Online;
+        let silent_ms = self.replica.lag_ms(clock::unix_ms());
+        if online
+            && !self.replica.traits.pre_psync
+            && u128::from(silent_ms.unsigned_abs()) > self.timeout().as_millis() + 1000
+        {
+            tracing::warn!(
+                "Disconnecting timedout replica (streaming sync): {}",
+                self.replica
+            );
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.check_limits()
+    }
+
+    /// `client-output-buffer-limit replica`, against what the replica has not been sent.
+    fn check_limits(&mut self) -> io::Result<()> {
+        let lag = self.cursor.as_ref().map_or(0, Cursor::lag);
+        let waiting = lag + self.out.iter().map(|b| b.len() as u64).sum::<u64>();
+        self.client.unsent_bytes.store(waiting, Ordering::Relaxed);
+        let settings = self.repl.engine.config.current();
+        let limit = &settings.network.client_output_buffer_limit.replica;
+        // Less than the backlog holds is held anyway.
+        let backlog = settings.replication.repl_backlog_size;
+        let hard = limit.hard_bytes > 0 && waiting > limit.hard_bytes.max(backlog);
+        let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
+        if !soft {
+            self.over_soft_since = None;
+        }
+        let patience = Duration::from_secs(limit.soft_seconds);
+        let since = *self.over_soft_since.get_or_insert_with(Instant::now);
+        if hard || soft && since.elapsed() > patience {
+            tracing::warn!(
+                "Client id={} addr={} (replica {}) scheduled to be closed ASAP for overcoming of \
+                 output buffer limits.",
+                self.client.id,
+                self.client.addr,
+                self.replica
+            );
+            return Err(gone("output buffer limit"));
+        }
+        Ok(())
+    }
+
+    /// Reads what the replica says: acknowledgements, and newlines while it is busy.
+    fn listen(&mut self) -> io::Result<()> {
+        let mut piece = [0; 4096];
+        loop {
+            let n = match self.transport.try_read(&mut piece) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            self.client.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+            let words = piece.get(..n).unwrap_or_default();
+            self.unread.extend_from_slice(words);
+            self.heed()?;
+            if self.unread.len() as i64 > 2 * MAX_WORDS {
+                return Err(gone("it talks too much"));
+            }
+        }
+    }
+
+    fn heed(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        loop {
+            let mut args = ArgVec::new();
+            let rest = self.unread.get(at..).unwrap_or_default();
+            let Ok(parsed) = self.parser.next(rest, &mut args) else {
+                return Err(gone("protocol error"));
+            };
+            let Some(consumed) = parsed else { break };
+            at += consumed;
+            self.parser.take_quoted();
+            let now_ms = clock::unix_ms();
+            self.client.last_ms.store(now_ms, Ordering::Relaxed);
+            if args.is_empty() {
+                self.replica.heard(now_ms);
+            } else if let Some((offset, synced)) = acknowledgement(&args) {
+                self.replica.acknowledge(offset, synced, now_ms);
+                self.repl.replicas.changed();
+                self.repl.update_good();
+            }
+        }
+        self.unread.drain(..at);
+        Ok(())
+    }
+}
+
+/// `REPLCONF ACK offset [FACK offset]`
+fn acknowledgement(args: &[&[u8]]) -> Option<(u64, Option<u64>)> {
+    let [command, ack, offset, rest @ ..] = args else {
+        return None;
+    };
+    if !command.eq_ignore_ascii_case(b"replconf") || !ack.eq_ignore_ascii_case(b"ack") {
+        return None;
+    }
+    let synced = match rest {
+        [fack, synced, ..] if fack.eq_ignore_ascii_case(b"fack") => num::parse_u64(synced),
+        _ => None,
+    };
+    Some((num::parse_u64(offset)?, synced))
+}
