@@ -103,7 +103,7 @@ fn role(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
 
 /// `REPLCONF option value [option value ...]`
 fn replconf(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
     for pair in args.get(1..).unwrap_or_default().chunks(2) {
