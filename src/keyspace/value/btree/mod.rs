@@ -22,6 +22,7 @@ mod slots;
 mod tests;
 mod walk;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 pub use slots::Slots;
@@ -95,6 +96,31 @@ impl<S, F: FnMut(&S) -> bool> Seek<S> for By<F> {
     }
 }
 
+/// As [`By`] for a number, and notes between which bounds the keys of the leaf lie.
+pub struct Between<'a, S> {
+    /// The wanted key.
+    pub key: S,
+    /// The lower bound and the upper one, itself outside. They are kept as they are set where the
+    /// tree has none: for the first leaf and for the last.
+    pub bounds: &'a Cell<(S, S)>,
+}
+
+impl<S: Copy + Ord> Seek<S> for Between<'_, S> {
+    fn choose(&mut self, separators: &[S], _: &[u64]) -> usize {
+        let rest = separators.get(1..).unwrap_or_default();
+        let i = rest.partition_point(|separator| *separator <= self.key);
+        let (mut low, mut high) = self.bounds.get();
+        if let Some(bound) = i.checked_sub(1).and_then(|i| rest.get(i)) {
+            low = *bound;
+        }
+        if let Some(bound) = rest.get(i) {
+            high = *bound;
+        }
+        self.bounds.set((low, high));
+        i
+    }
+}
+
 /// As [`By`], and counts in `before` the elements of all leaves to the left of the path.
 pub struct Ranked<F> {
     /// Whether the wanted key is at or right of a separator.
@@ -122,6 +148,8 @@ enum Kids<S, H> {
 /// One inner node: counts, separators and children, in parallel.
 #[derive(Clone)]
 pub struct Level<S, H> {
+    /// The sum of `counts`.
+    total: u64,
     counts: Vec<u64>,
     separators: Vec<S>,
     kids: Kids<S, H>,
@@ -130,6 +158,7 @@ pub struct Level<S, H> {
 impl<S, H> Level<S, H> {
     fn bottom() -> Self {
         Level {
+            total: 0,
             counts: Vec::new(),
             separators: Vec::new(),
             kids: Kids::Leaves(Vec::new()),
@@ -144,10 +173,6 @@ impl<S, H> Level<S, H> {
     /// Whether the level has no children (the root of an empty tree).
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
-    }
-
-    fn total(&self) -> u64 {
-        self.counts.iter().sum()
     }
 
     fn choose(&self, seek: &mut impl Seek<S>) -> usize {
@@ -186,6 +211,7 @@ impl<S, H> Level<S, H> {
     /// Records how many elements leaf `i` now holds.
     pub fn set_count(&mut self, i: usize, count: u64) {
         if let Some(slot) = self.counts.get_mut(i) {
+            self.total = self.total - *slot + count;
             *slot = count;
         }
     }
@@ -216,6 +242,7 @@ impl<S, H> Level<S, H> {
     fn note_child(&mut self, i: usize, separator: S, count: u64) {
         make_room(&mut self.counts);
         self.counts.insert(i, count);
+        self.total += count;
         make_room(&mut self.separators);
         let at = if i == 0 && !self.separators.is_empty() {
             1
@@ -226,7 +253,7 @@ impl<S, H> Level<S, H> {
     }
 
     fn forget_child(&mut self, i: usize) {
-        self.counts.remove(i);
+        self.total -= self.counts.remove(i);
         self.separators.remove(i);
     }
 }
@@ -241,8 +268,12 @@ fn make_room<T>(items: &mut Vec<T>) {
 impl<S: Clone, H: Clone> Level<S, H> {
     /// Cuts off the children from `at` on as a level of their own.
     fn split_off(&mut self, at: usize) -> Self {
+        let counts = self.counts.split_off(at);
+        let total = counts.iter().sum();
+        self.total -= total;
         Level {
-            counts: self.counts.split_off(at),
+            total,
+            counts,
             separators: self.separators.split_off(at),
             kids: match &mut self.kids {
                 Kids::Leaves(leaves) => Kids::Leaves(leaves.split_off(at)),
@@ -253,6 +284,7 @@ impl<S: Clone, H: Clone> Level<S, H> {
 
     /// Takes over the children of the right neighbour, whose own lower bound is `separator`.
     fn join(&mut self, separator: S, right: &Self) {
+        self.total += right.total;
         self.counts.extend_from_slice(&right.counts);
         self.separators.push(separator);
         self.separators
@@ -291,7 +323,7 @@ impl<S: Clone, H: Clone> Level<S, H> {
         if child.len() > FANOUT {
             let child = Arc::make_mut(child);
             let right = child.split_off(child.cut(edge));
-            let (kept, cut) = (child.total(), right.total());
+            let (kept, cut) = (child.total, right.total);
             let Some(separator) = right.separators.first().cloned() else {
                 return;
             };
@@ -299,6 +331,7 @@ impl<S: Clone, H: Clone> Level<S, H> {
             levels.insert(i + 1, Arc::new(right));
             make_room(&mut self.counts);
             self.counts.insert(i + 1, cut);
+            self.total += cut;
             make_room(&mut self.separators);
             self.separators.insert(i + 1, separator);
             self.set_count(i, kept);
@@ -327,6 +360,7 @@ impl<S: Clone, H: Clone> Level<S, H> {
             Arc::make_mut(left).join(separator, &right);
         }
         let moved = self.counts.remove(i + 1);
+        self.total -= moved;
         let count = self.count(i) + moved;
         self.set_count(i, count);
     }
@@ -344,14 +378,12 @@ enum Edge {
 #[derive(Clone)]
 pub struct Tree<S, H> {
     root: Arc<Level<S, H>>,
-    len: u64,
 }
 
 impl<S: Clone, H: Clone> Default for Tree<S, H> {
     fn default() -> Self {
         Tree {
             root: Arc::new(Level::bottom()),
-            len: 0,
         }
     }
 }
@@ -359,12 +391,12 @@ impl<S: Clone, H: Clone> Default for Tree<S, H> {
 impl<S: Clone, H: Clone> Tree<S, H> {
     /// Elements in all leaves.
     pub fn len(&self) -> u64 {
-        self.len
+        self.root.total
     }
 
     /// Whether no leaf holds an element.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.root.total == 0
     }
 
     /// The leaf that `seek` leads to; `None` in a tree without leaves.
@@ -424,7 +456,6 @@ impl<S: Clone, H: Clone> Tree<S, H> {
                 _ => break,
             }
         }
-        self.len = self.root.total();
         result
     }
 
@@ -433,13 +464,15 @@ impl<S: Clone, H: Clone> Tree<S, H> {
         // Whichever end grew, a root is cut in the middle: it happens once per height.
         let right = root.split_off(root.cut(Edge::Inside));
         let left = std::mem::replace(root, Level::bottom());
-        let counts = vec![left.total(), right.total()];
+        let counts = vec![left.total, right.total];
         let separators = [&left, &right]
             .iter()
             .filter_map(|level| level.separators.first().cloned())
             .collect();
         let kids = Kids::Levels(vec![Arc::new(left), Arc::new(right)]);
+        let total = counts.iter().sum();
         self.root = Arc::new(Level {
+            total,
             counts,
             separators,
             kids,
@@ -480,7 +513,7 @@ fn edit_below<S: Clone, H: Clone, R>(
         && let Some(child) = levels.get_mut(i)
     {
         let result = edit_below(child, seek, edit, left_edge, right_edge);
-        let count = child.total();
+        let count = child.total;
         level.set_count(i, count);
         let edge = match (left_edge, right_edge) {
             (_, true) => Edge::Right,

@@ -10,10 +10,7 @@ use std::sync::Arc;
 /// Places in a chunk.
 const CHUNK: usize = 64;
 
-#[derive(Clone)]
-struct Chunk<T> {
-    places: Vec<Option<T>>,
-}
+type Chunk<T> = [Option<T>; CHUNK];
 
 /// Numbered handles `T` of shared pages.
 #[derive(Clone)]
@@ -39,45 +36,39 @@ impl<T: Clone> Slots<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks
             .iter()
-            .flat_map(|chunk| chunk.places.iter().flatten())
+            .flat_map(|chunk| chunk.iter().flatten())
     }
 
     /// The handle of number `id`.
     pub fn get(&self, id: u32) -> Option<&T> {
         let (chunk, place) = (id as usize / CHUNK, id as usize % CHUNK);
-        self.chunks.get(chunk)?.places.get(place)?.as_ref()
+        self.chunks.get(chunk)?.get(place)?.as_ref()
     }
 
     /// The handle of number `id` to be changed.
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         let (chunk, place) = (id as usize / CHUNK, id as usize % CHUNK);
         let chunk = Arc::make_mut(Arc::make_mut(&mut self.chunks).get_mut(chunk)?);
-        chunk.places.get_mut(place)?.as_mut()
+        chunk.get_mut(place)?.as_mut()
     }
 
     /// Files a handle and returns its number.
     pub fn insert(&mut self, page: T) -> u32 {
+        let id = match self.free.is_empty() {
+            true => None,
+            false => Arc::make_mut(&mut self.free).pop(),
+        };
+        let id = id.unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
         let chunks = Arc::make_mut(&mut self.chunks);
-        if !self.free.is_empty()
-            && let Some(id) = Arc::make_mut(&mut self.free).pop()
-        {
-            let (chunk, place) = (id as usize / CHUNK, id as usize % CHUNK);
-            if let Some(chunk) = chunks.get_mut(chunk)
-                && let Some(slot) = Arc::make_mut(chunk).places.get_mut(place)
-            {
-                *slot = Some(page);
-                return id;
-            }
+        let (chunk, place) = (id as usize / CHUNK, id as usize % CHUNK);
+        if chunk == chunks.len() {
+            chunks.push(Arc::new([const { None }; CHUNK]));
         }
-        let id = self.next;
-        self.next += 1;
-        match chunks.get_mut(id as usize / CHUNK) {
-            Some(chunk) => Arc::make_mut(chunk).places.push(Some(page)),
-            None => {
-                let mut places = Vec::with_capacity(CHUNK);
-                places.push(Some(page));
-                chunks.push(Arc::new(Chunk { places }));
-            }
+        if let Some(slot) = chunks.get_mut(chunk).and_then(|c| Arc::make_mut(c).get_mut(place)) {
+            *slot = Some(page);
         }
         id
     }
@@ -86,14 +77,14 @@ impl<T: Clone> Slots<T> {
     pub fn remove(&mut self, id: u32) -> Option<T> {
         let (chunk, place) = (id as usize / CHUNK, id as usize % CHUNK);
         let chunk = Arc::make_mut(Arc::make_mut(&mut self.chunks).get_mut(chunk)?);
-        let page = chunk.places.get_mut(place)?.take()?;
+        let page = chunk.get_mut(place)?.take()?;
         Arc::make_mut(&mut self.free).push(id);
         Some(page)
     }
 
     /// Bytes the arena takes, pages not counted.
     pub fn size_bytes(&self) -> usize {
-        self.chunks.len() * (CHUNK * 8 + 40) + self.chunks.capacity() * 8 + self.free.capacity() * 4
+        self.chunks.len() * (size_of::<Chunk<T>>() + 16) + self.chunks.capacity() * 8 + self.free.capacity() * 4
     }
 }
 

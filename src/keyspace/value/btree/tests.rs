@@ -99,6 +99,7 @@ fn check_level(level: &Level<u32, Vec<u32>>, low: u32, high: u32, is_root: bool)
         assert_eq!(count, level.counts[i]);
         total += count;
     }
+    assert_eq!(total, level.total);
     total
 }
 

@@ -13,8 +13,10 @@
 //! Reading hands elements to a closure instead of lending them out of an iterator, because a node
 //! may have to be unpacked to be read.
 
+mod entry;
 mod listpack;
 mod node;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +24,10 @@ use std::ops::Range;
 
 use super::btree::{At, First, Last, Tree};
 use super::packed::Elem;
-use listpack::{Entry, Listpack, check_entries};
+use entry::Entry;
+use listpack::Listpack;
 use node::Node;
+pub use stored::NodeView;
 
 /// The directives that shape a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +52,6 @@ pub enum End {
     Head,
     /// The right end.
     Tail,
-}
-
-/// A node as it is stored; see [`List::nodes`].
-#[derive(Clone, Copy, Debug)]
-pub enum NodeView<'a> {
-    /// Listpack entries without the listpack's header and end byte.
-    Packed {
-        /// The entries.
-        entries: &'a [u8],
-        /// How many there are.
-        count: usize,
-    },
-    /// One large element.
-    Plain(&'a [u8]),
 }
 
 /// A list of byte strings. Cloning is O(1).
@@ -479,74 +469,6 @@ impl List {
             }
         }
         found
-    }
-
-    /// Shows the nodes as they are stored, for an RDB file.
-    pub fn nodes(&self, mut each: impl FnMut(NodeView<'_>)) {
-        let mut show = |node: &Node| match node {
-            Node::Packed(node) => {
-                each(NodeView::Packed {
-                    entries: node.entries(),
-                    count: node.count(),
-                });
-            }
-            Node::Plain(bytes) => each(NodeView::Plain(bytes)),
-        };
-        match &self.repr {
-            Repr::Small(node) => show(&Node::Packed(node.clone())),
-            Repr::Large(tree) => {
-                let mut walk = tree.walk(&mut First);
-                while let Some(node) = walk.current() {
-                    show(node);
-                    walk.forward();
-                }
-            }
-        }
-    }
-
-    /// Appends the entries of a listpack (without its header and end byte) that comes from a file
-    /// or a client; `None`, with nothing appended, when they are not sound. Small and canonical
-    /// sequences become a node as they are. [`List::settle`] ends a series of these.
-    pub fn append_entries(&mut self, limits: ListLimits, entries: &[u8]) -> Option<()> {
-        let checked = check_entries(entries)?;
-        if !checked.canonical || limits.exceeded(entries.len(), checked.count) {
-            let mut rest = entries;
-            while let Some(elem) = listpack::read(rest) {
-                self.push(
-                    limits,
-                    End::Tail,
-                    &[elem.to_bytes(&mut itoa::Buffer::new())],
-                );
-                rest = listpack::span(rest)
-                    .and_then(|span| rest.get(span..))
-                    .unwrap_or_default();
-            }
-            return Some(());
-        }
-        if checked.count > 0 {
-            let node = Listpack::of_entries(entries, checked.count);
-            match &mut self.repr {
-                Repr::Small(own) if own.count() == 0 => *own = node,
-                _ => {
-                    self.become_large();
-                    if let Repr::Large(tree) = &mut self.repr {
-                        tree.edit(&mut Last, |level, _| {
-                            let count = node.count() as u64;
-                            level.insert_leaf(level.len(), (), Node::Packed(node), count);
-                        });
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Chooses the form by the size alone, as Redis does with a list it has loaded.
-    pub fn settle(&mut self, limits: ListLimits) {
-        match &self.repr {
-            Repr::Small(_) => self.grow(limits, 0, 0),
-            Repr::Large(_) => self.become_small(|size, count| !limits.exceeded(size, count)),
-        }
     }
 
     fn grow(&mut self, limits: ListLimits, bytes: usize, count: usize) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::super::btree::Level;
 use super::super::packed::{Elem, size_class};
-use super::listpack::{Entry, LISTPACK_FRAME, Listpack};
+use super::entry::{Entry, LISTPACK_FRAME};
+use super::listpack::Listpack;
 use super::{End, ListLimits};
 
 /// What a packed node's allocation holds beside its entries.
@@ -226,12 +227,12 @@ pub(super) fn replace(level: &mut Bottom, i: usize, at: usize, limits: ListLimit
     let entry = Entry::new(Elem::Bytes(value));
     match level.leaf_mut(i) {
         Some(Node::Packed(node)) => {
-            let old = node.size_of_entry(at);
-            let new_size = (node.size() + entry.size()).saturating_sub(old);
-            if let Some(offset) = node.offset_of(at)
-                && (node.count() == 1 && !limits.is_plain(&entry)
-                    || !limits.exceeded(new_size, node.count()))
-            {
+            let Some(offset) = node.offset_of(at) else {
+                return;
+            };
+            let new_size = node.size() + entry.size() - node.size_of_entry(offset);
+            let is_alone = node.count() == 1 && !limits.is_plain(&entry);
+            if is_alone || !limits.exceeded(new_size, node.count()) {
                 return node.replace(offset, &entry);
             }
         }

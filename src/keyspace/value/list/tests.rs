@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::entry::check_entries;
 use super::*;
 
 type Model = VecDeque<Vec<u8>>;

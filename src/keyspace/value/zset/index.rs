@@ -1,7 +1,7 @@
 //! Where a member is: from its hash to the number of the leaf that holds it.
 //!
 //! ```text
-//! entry, 8 bytes: | leaf number u32 | hash u32 |      ascending by hash, in pages of up to 2 KiB
+//! entry, 8 bytes: | leaf number u32 | hash u32 |      ascending by hash, in pages of up to 1 KiB
 //! ```
 //!
 //! A member's bytes lie in the order tree alone. The index says which leaf to look in; the leaf
@@ -13,17 +13,18 @@
 //! the members are (SipHash-1-3 under a key drawn at start), hence pages are searched by
 //! interpolation. Entries of one hash stay in one page.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
-use super::super::btree::{By, First, Level, Tree};
+use super::super::btree::{Between, First, Level, Tree};
 use super::super::packed::Block;
 use crate::base::random;
 
-/// The longest page's body: an allocation of 2 KiB.
-const MAX_USED: usize = 2048 - 8;
+/// The longest page's body: an allocation of 1 KiB.
+const MAX_USED: usize = 1024 - 8;
 
 /// Two pages are joined when one is shorter than this and both fit well into one.
 const SPARSE: usize = MAX_USED / 4;
@@ -67,15 +68,12 @@ fn entries(page: &Block) -> &[[u8; ENTRY]] {
     page.bytes().as_chunks().0
 }
 
-/// How many entries have a smaller hash.
-fn lower_bound(entries: &[[u8; ENTRY]], hash: u32) -> usize {
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-        return 0;
-    };
-    let (low, high) = (u64::from(hash_of(first)), u64::from(hash_of(last)));
-    let offset = u64::from(hash).saturating_sub(low).min(high - low);
-    let guess = offset * (entries.len() as u64 - 1) / (high - low).max(1);
-    let mut at = guess as usize;
+/// How many entries have a smaller hash, in a page whose hashes lie between the bounds.
+fn lower_bound(entries: &[[u8; ENTRY]], hash: u32, bounds: &Bounds) -> usize {
+    let (low, high) = bounds.get();
+    let (width, offset) = (u64::from(high.saturating_sub(low)), u64::from(hash.saturating_sub(low)));
+    let guess = offset * entries.len() as u64 / width.max(1);
+    let mut at = (guess as usize).min(entries.len());
     // Uniform hashes put the guess within a few places of the answer.
     while at > 0 && entries.get(at - 1).is_some_and(|e| hash_of(e) >= hash) {
         at -= 1;
@@ -88,8 +86,16 @@ fn lower_bound(entries: &[[u8; ENTRY]], hash: u32) -> usize {
 
 type Pages = Tree<u32, Block>;
 
-fn seek(hash: u32) -> By<impl FnMut(&u32) -> bool> {
-    By(move |separator: &u32| *separator <= hash)
+/// The hashes between which those of a page lie.
+type Bounds = Cell<(u32, u32)>;
+
+fn any_hash() -> Bounds {
+    Cell::new((0, u32::MAX))
+}
+
+/// Leads to the page of a hash and notes its bounds.
+fn seek(hash: u32, bounds: &Bounds) -> Between<'_, u32> {
+    Between { key: hash, bounds }
 }
 
 /// The member index of one sorted set. Cloning is O(1).
@@ -112,13 +118,11 @@ impl Index {
 
     /// Numbers of the leaves that hold a member of this hash.
     pub fn leaves(&self, hash: u32) -> impl Iterator<Item = u32> {
-        let entries = self
-            .pages
-            .find(&mut seek(hash))
-            .map(entries)
-            .unwrap_or_default();
+        let bounds = any_hash();
+        let page = self.pages.find(&mut seek(hash, &bounds));
+        let entries = page.map(entries).unwrap_or_default();
         let rest = entries
-            .get(lower_bound(entries, hash)..)
+            .get(lower_bound(entries, hash, &bounds)..)
             .unwrap_or_default();
         rest.iter()
             .take_while(move |entry| hash_of(entry) == hash)
@@ -128,11 +132,12 @@ impl Index {
     /// Notes that a member of this hash is in the leaf.
     pub fn insert(&mut self, hash: u32, leaf: u32) {
         let added = entry(hash, leaf);
-        self.pages.edit(&mut seek(hash), |level, i| {
+        let bounds = any_hash();
+        self.pages.edit(&mut seek(hash, &bounds), |level, i| {
             let Some(page) = level.leaf_mut(i) else {
                 return level.insert_leaf(0, 0, Block::concat(&[&added]), 1);
             };
-            let at = lower_bound(entries(page), hash) * ENTRY;
+            let at = lower_bound(entries(page), hash, &bounds) * ENTRY;
             page.splice(at, 0, ENTRY).copy_from_slice(&added);
             let (used, count) = (page.used(), entries(page).len());
             level.set_count(i, count as u64);
@@ -145,11 +150,12 @@ impl Index {
     /// Forgets one member of this hash in the leaf.
     pub fn remove(&mut self, hash: u32, leaf: u32) {
         let gone = entry(hash, leaf);
-        self.pages.edit(&mut seek(hash), |level, i| {
+        let bounds = any_hash();
+        self.pages.edit(&mut seek(hash, &bounds), |level, i| {
             let Some(page) = level.leaf_mut(i) else {
                 return;
             };
-            let Some(at) = position(entries(page), hash, &gone) else {
+            let Some(at) = position(entries(page), &gone, &bounds) else {
                 return;
             };
             page.splice(at * ENTRY, ENTRY, 0);
@@ -166,9 +172,10 @@ impl Index {
     /// Notes that a member of this hash went from one leaf to another.
     pub fn repoint(&mut self, hash: u32, from: u32, to: u32) {
         let (old, new) = (entry(hash, from), entry(hash, to));
-        self.pages.edit(&mut seek(hash), |level, i| {
+        let bounds = any_hash();
+        self.pages.edit(&mut seek(hash, &bounds), |level, i| {
             if let Some(page) = level.leaf_mut(i)
-                && let Some(at) = position(entries(page), hash, &old)
+                && let Some(at) = position(entries(page), &old, &bounds)
                 && let Some(slot) = page.bytes_mut().as_chunks_mut().0.get_mut(at)
             {
                 *slot = new;
@@ -180,10 +187,11 @@ impl Index {
     /// it, to `each`, until that returns `false`; the hash after the last one handed out, or
     /// `None` when there is none.
     pub fn scan(&self, from: u32, mut each: impl FnMut(u32, &[u32]) -> bool) -> Option<u32> {
-        let mut walk = self.pages.walk(&mut seek(from));
+        let bounds = any_hash();
+        let mut walk = self.pages.walk(&mut seek(from, &bounds));
         let mut start = walk
             .current()
-            .map_or(0, |page| lower_bound(entries(page), from));
+            .map_or(0, |page| lower_bound(entries(page), from, &bounds));
         let mut more = true;
         while let Some(page) = walk.current() {
             let mut rest = entries(page).get(start..).unwrap_or_default();
@@ -210,13 +218,15 @@ impl Index {
     }
 }
 
-fn position(entries: &[[u8; ENTRY]], hash: u32, wanted: &[u8; ENTRY]) -> Option<usize> {
-    let from = lower_bound(entries, hash);
-    let run = entries
-        .get(from..)?
-        .iter()
-        .take_while(|entry| hash_of(entry) == hash);
-    Some(from + run.into_iter().position(|entry| entry == wanted)?)
+fn position(
+    entries: &[[u8; ENTRY]],
+    wanted: &[u8; ENTRY],
+    bounds: &Bounds,
+) -> Option<usize> {
+    let hash = hash_of(wanted);
+    let from = lower_bound(entries, hash, bounds);
+    let mut run = entries.get(from..)?.iter().take_while(|entry| hash_of(entry) == hash);
+    Some(from + run.position(|entry| entry == wanted)?)
 }
 
 /// Splits page `i` in the middle, but not between entries of one hash.
@@ -228,7 +238,7 @@ fn split(level: &mut Level<u32, Block>, i: usize) {
     let Some(middle) = all.get(all.len() / 2).map(hash_of) else {
         return;
     };
-    let mut cut = lower_bound(all, middle);
+    let mut cut = all.partition_point(|entry| hash_of(entry) < middle);
     if cut == 0 {
         cut = all.partition_point(|entry| hash_of(entry) <= middle);
     }

@@ -1,11 +1,12 @@
 //! A leaf of a large sorted set: scores and members in order, in one shared block.
 //!
 //! ```text
-//! body: | n u32 | score f64 x n | start u16 x n | tag u8 x n | members, end to end |
+//! body: | n u32 | tag u8 x n | start u16 x n | score f64 x n | members, end to end |
 //! ```
 //!
-//! Scores lie side by side, so that a search touches few cache lines; a member is found without
-//! its score by its tag, eight bits of its hash. `start` counts from the first member.
+//! A member is found without its score by its tag, eight bits of its hash: the tags come first,
+//! in the cache line of the count. Scores lie side by side, so that a search touches few lines.
+//! `start` counts from the first member.
 //!
 //! Guarantees:
 //! - Elements are ordered by score, then by the bytes of the member; no member comes twice.
@@ -19,8 +20,8 @@ use super::super::packed::Block;
 /// What a block's allocation holds beside the body.
 const BLOCK_HEADER: usize = 8;
 
-/// The longest body of a leaf of several elements: an allocation of 4 KiB.
-const MAX_USED: usize = 4096 - BLOCK_HEADER;
+/// The longest body of a leaf of several elements: an allocation of 2 KiB.
+const MAX_USED: usize = 2048 - BLOCK_HEADER;
 
 /// Bytes of the number of elements.
 const COUNT: usize = 4;
@@ -93,8 +94,8 @@ impl Leaf {
     pub fn of(item: Item<'_>) -> Self {
         let block = Block::concat(&[
             &1u32.to_le_bytes(),
+            &[item.tag, 0, 0],
             &item.score.to_le_bytes(),
-            &[0, 0, item.tag],
             item.member,
         ]);
         Leaf { block }
@@ -115,11 +116,11 @@ impl Leaf {
         shift(b.starts, a.members.len(), &mut starts);
         let block = Block::concat(&[
             &(n as u32).to_le_bytes(),
-            a.scores.as_flattened(),
-            b.scores.as_flattened(),
-            &starts,
             a.tags,
             b.tags,
+            &starts,
+            a.scores.as_flattened(),
+            b.scores.as_flattened(),
             a.members,
             b.members,
         ]);
@@ -140,9 +141,9 @@ impl Leaf {
     fn parts(&self) -> Parts<'_> {
         let n = self.len();
         let body = self.block.bytes().get(COUNT..).unwrap_or_default();
-        let (scores, rest) = body.split_at_checked(8 * n).unwrap_or_default();
+        let (tags, rest) = body.split_at_checked(n).unwrap_or_default();
         let (starts, rest) = rest.split_at_checked(2 * n).unwrap_or_default();
-        let (tags, members) = rest.split_at_checked(n).unwrap_or_default();
+        let (scores, members) = rest.split_at_checked(8 * n).unwrap_or_default();
         Parts {
             scores: scores.as_chunks().0,
             starts: starts.as_chunks().0,
@@ -271,22 +272,20 @@ impl Leaf {
         self.block.resize(used + FIXED + len);
         let body = self.block.bytes_mut();
         // From the right to the left, so that nothing is overwritten before it has moved.
-        let (starts, tags, members) = (COUNT + 8 * n, COUNT + 10 * n, COUNT + 11 * n);
-        body.copy_within(members + at..members + bytes, members + FIXED + at + len);
-        body.copy_within(members..members + at, members + FIXED);
-        body.copy_within(tags + i..tags + n, tags + 10 + i + 1);
-        body.copy_within(tags..tags + i, tags + 10);
-        body.copy_within(starts + 2 * i..starts + 2 * n, starts + 8 + 2 * (i + 1));
-        body.copy_within(starts..starts + 2 * i, starts + 8);
-        body.copy_within(COUNT + 8 * i..COUNT + 8 * n, COUNT + 8 * (i + 1));
+        let (starts, scores, members) = (COUNT + n, COUNT + 3 * n, COUNT + 11 * n);
+        body.copy_within(members + at..members + bytes, members + 11 + at + len);
+        body.copy_within(members..members + at, members + 11);
+        body.copy_within(scores + 8 * i..members, scores + 3 + 8 * (i + 1));
+        body.copy_within(scores..scores + 8 * i, scores + 3);
+        body.copy_within(starts + 2 * i..scores, starts + 1 + 2 * (i + 1));
+        body.copy_within(starts..starts + 2 * i, starts + 1);
+        body.copy_within(COUNT + i..starts, COUNT + i + 1);
         put(body, 0, &(n as u32 + 1).to_le_bytes());
-        put(body, COUNT + 8 * i, &item.score.to_le_bytes());
-        put(body, starts + 8 + 2 * i, &(at as u16).to_le_bytes());
-        put(body, tags + 10 + i, &[item.tag]);
-        put(body, members + FIXED + at, item.member);
-        let later = body
-            .get_mut(starts + 8 + 2 * (i + 1)..tags + 10)
-            .unwrap_or_default();
+        put(body, COUNT + i, &[item.tag]);
+        put(body, starts + 1 + 2 * i, &(at as u16).to_le_bytes());
+        put(body, scores + 3 + 8 * i, &item.score.to_le_bytes());
+        put(body, members + 11 + at, item.member);
+        let later = body.get_mut(starts + 1 + 2 * (i + 1)..scores + 3).unwrap_or_default();
         for start in later.as_chunks_mut::<2>().0 {
             *start = (u16::from_le_bytes(*start) + len as u16).to_le_bytes();
         }
@@ -299,21 +298,21 @@ impl Leaf {
         let (at, end, bytes) = (parts.start(i), parts.start(to), parts.members.len());
         let used = self.block.used();
         let body = self.block.bytes_mut();
-        let (starts, tags, members) = (COUNT + 8 * n, COUNT + 10 * n, COUNT + 11 * n);
-        let later = body.get_mut(starts + 2 * to..tags).unwrap_or_default();
+        let (starts, scores, members) = (COUNT + n, COUNT + 3 * n, COUNT + 11 * n);
+        let later = body.get_mut(starts + 2 * to..scores).unwrap_or_default();
         for start in later.as_chunks_mut::<2>().0 {
             *start = (u16::from_le_bytes(*start).wrapping_sub((end - at) as u16)).to_le_bytes();
         }
         // From the left to the right, each part to its new place.
         let left = n - gone;
-        let (to_starts, to_tags, to_members) =
-            (COUNT + 8 * left, COUNT + 10 * left, COUNT + 11 * left);
+        let (to_starts, to_scores) = (COUNT + left, COUNT + 3 * left);
+        let to_members = COUNT + 11 * left;
         put(body, 0, &(left as u32).to_le_bytes());
-        body.copy_within(COUNT + 8 * to..starts, COUNT + 8 * i);
+        body.copy_within(COUNT + to..starts, COUNT + i);
         body.copy_within(starts..starts + 2 * i, to_starts);
-        body.copy_within(starts + 2 * to..tags, to_starts + 2 * i);
-        body.copy_within(tags..tags + i, to_tags);
-        body.copy_within(tags + to..members, to_tags + i);
+        body.copy_within(starts + 2 * to..scores, to_starts + 2 * i);
+        body.copy_within(scores..scores + 8 * i, to_scores);
+        body.copy_within(scores + 8 * to..members, to_scores + 8 * i);
         body.copy_within(members..members + at, to_members);
         body.copy_within(members + end..members + bytes, to_members + at);
         self.block.resize(used - FIXED * gone - (end - at));

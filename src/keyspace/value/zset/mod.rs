@@ -123,7 +123,7 @@ impl Zset {
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match self.form.view() {
-            View::Small(packed) => Some(small::find(packed, member)?.1),
+            View::Small(packed) => Some(small::find(packed, member)?.score),
             View::Large(large) => large.score(member),
         }
     }
@@ -131,7 +131,10 @@ impl Zset {
     /// The rank of a member, counted from the lowest score, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match self.form.view() {
-            View::Small(packed) => small::find(packed, member),
+            View::Small(packed) => {
+                let found = small::find(packed, member)?;
+                Some((found.rank, found.score))
+            }
             View::Large(large) => large.rank(member),
         }
     }
@@ -140,13 +143,12 @@ impl Zset {
     /// sign of a zero.
     pub fn insert(&mut self, limits: &ZsetLimits, member: &[u8], score: f64) -> Option<f64> {
         if let ViewMut::Small(packed) = self.form.view_mut() {
-            let old = small::find(packed, member);
-            if let Some((rank, old)) = old {
-                if old != score {
-                    small::remove(packed, rank, 1);
+            if let Some(found) = small::find(packed, member) {
+                if found.score != score {
+                    small::remove_found(packed, found);
                     small::insert(packed, member, score);
                 }
-                return Some(old);
+                return Some(found.score);
             }
             let is_small =
                 small::len(packed) < limits.max_entries && member.len() <= limits.max_value;
@@ -197,9 +199,9 @@ impl Zset {
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match self.form.view_mut() {
             ViewMut::Small(packed) => {
-                let (rank, score) = small::find(packed, member)?;
-                small::remove(packed, rank, 1);
-                Some(score)
+                let found = small::find(packed, member)?;
+                small::remove_found(packed, found);
+                Some(found.score)
             }
             ViewMut::Large(large) => large.remove(member),
         }

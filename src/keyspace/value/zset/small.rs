@@ -32,12 +32,6 @@ fn score_of(elem: Elem<'_>) -> f64 {
     }
 }
 
-fn compare(a: (f64, Elem<'_>), b: (f64, &[u8])) -> Ordering {
-    a.0.partial_cmp(&b.0)
-        .unwrap_or(Ordering::Equal)
-        .then_with(|| a.1.to_bytes(&mut itoa::Buffer::new()).cmp(b.1))
-}
-
 /// An element and the position after it.
 fn read(packed: &Packed, pos: Pos) -> Option<(Elem<'_>, f64, Pos)> {
     let (member, pos) = packed.read(pos)?;
@@ -60,21 +54,45 @@ pub fn iter(packed: &Packed) -> impl Iterator<Item = (Elem<'_>, f64)> {
     })
 }
 
-/// The rank and the score of a member.
-pub fn find(packed: &Packed, member: &[u8]) -> Option<(usize, f64)> {
-    let (index, pos) = packed.find(member, 2)?;
-    Some((index / 2, read(packed, pos)?.1))
+/// A member as it was found.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// How many elements come before it.
+    pub rank: usize,
+    pub score: f64,
+    at: Pos,
+}
+
+/// Finds a member.
+pub fn find(packed: &Packed, member: &[u8]) -> Option<Found> {
+    let (index, at) = packed.find(member, 2)?;
+    let (_, score, _) = read(packed, at)?;
+    Some(Found { rank: index / 2, score, at })
 }
 
 /// Adds a member that is not there.
 pub fn insert(packed: &mut Packed, member: &[u8], score: f64) {
     let mut pos = packed.first();
-    while let Some((other, s, next)) = read(packed, pos)
-        && compare((s, other), (score, member)).is_lt()
-    {
+    // Scores decide alone until one is equal, so members are read only then.
+    while let Some((other, next)) = packed.read(packed.next(pos)) {
+        let comes_first = match score_of(other).partial_cmp(&score) {
+            Some(Ordering::Less) => true,
+            Some(Ordering::Equal) => packed.read(pos).is_some_and(|(other, _)| {
+                other.to_bytes(&mut itoa::Buffer::new()) < member
+            }),
+            _ => false,
+        };
+        if !comes_first {
+            break;
+        }
         pos = next;
     }
     with_score(score, |score| packed.insert_pair_at(pos, member, score));
+}
+
+/// Removes a member that was just found.
+pub fn remove_found(packed: &mut Packed, found: Found) {
+    packed.remove_at(found.at, 2);
 }
 
 /// Removes the elements of a range of ranks.
