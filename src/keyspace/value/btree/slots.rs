@@ -34,9 +34,7 @@ impl<T: Clone> Default for Slots<T> {
 impl<T: Clone> Slots<T> {
     /// All handles, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks
-            .iter()
-            .flat_map(|chunk| chunk.iter().flatten())
+        self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
     }
 
     /// The handle of number `id`.
@@ -67,7 +65,10 @@ impl<T: Clone> Slots<T> {
         if chunk == chunks.len() {
             chunks.push(Arc::new([const { None }; CHUNK]));
         }
-        if let Some(slot) = chunks.get_mut(chunk).and_then(|c| Arc::make_mut(c).get_mut(place)) {
+        if let Some(slot) = chunks
+            .get_mut(chunk)
+            .and_then(|c| Arc::make_mut(c).get_mut(place))
+        {
             *slot = Some(page);
         }
         id
@@ -84,7 +85,9 @@ impl<T: Clone> Slots<T> {
 
     /// Bytes the arena takes, pages not counted.
     pub fn size_bytes(&self) -> usize {
-        self.chunks.len() * (size_of::<Chunk<T>>() + 16) + self.chunks.capacity() * 8 + self.free.capacity() * 4
+        self.chunks.len() * (size_of::<Chunk<T>>() + 16)
+            + self.chunks.capacity() * 8
+            + self.free.capacity() * 4
     }
 }
 

@@ -168,7 +168,10 @@ fn int_head(int: i64) -> ([u8; 9], u8) {
 /// Length of the entry that `entries` begins with; `None` at the end.
 #[inline]
 pub fn span(entries: &[u8]) -> Option<usize> {
-    let short = SHORT_SPAN.get(usize::from(*entries.first()?)).copied().unwrap_or(0);
+    let short = SHORT_SPAN
+        .get(usize::from(*entries.first()?))
+        .copied()
+        .unwrap_or(0);
     if short > 0 {
         return Some(usize::from(short));
     }

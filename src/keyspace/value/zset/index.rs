@@ -71,7 +71,10 @@ fn entries(page: &Block) -> &[[u8; ENTRY]] {
 /// How many entries have a smaller hash, in a page whose hashes lie between the bounds.
 fn lower_bound(entries: &[[u8; ENTRY]], hash: u32, bounds: &Bounds) -> usize {
     let (low, high) = bounds.get();
-    let (width, offset) = (u64::from(high.saturating_sub(low)), u64::from(hash.saturating_sub(low)));
+    let (width, offset) = (
+        u64::from(high.saturating_sub(low)),
+        u64::from(hash.saturating_sub(low)),
+    );
     let guess = offset * entries.len() as u64 / width.max(1);
     let mut at = (guess as usize).min(entries.len());
     // Uniform hashes put the guess within a few places of the answer.
@@ -218,14 +221,13 @@ impl Index {
     }
 }
 
-fn position(
-    entries: &[[u8; ENTRY]],
-    wanted: &[u8; ENTRY],
-    bounds: &Bounds,
-) -> Option<usize> {
+fn position(entries: &[[u8; ENTRY]], wanted: &[u8; ENTRY], bounds: &Bounds) -> Option<usize> {
     let hash = hash_of(wanted);
     let from = lower_bound(entries, hash, bounds);
-    let mut run = entries.get(from..)?.iter().take_while(|entry| hash_of(entry) == hash);
+    let mut run = entries
+        .get(from..)?
+        .iter()
+        .take_while(|entry| hash_of(entry) == hash);
     Some(from + run.position(|entry| entry == wanted)?)
 }
 

@@ -285,7 +285,9 @@ impl Leaf {
         put(body, starts + 1 + 2 * i, &(at as u16).to_le_bytes());
         put(body, scores + 3 + 8 * i, &item.score.to_le_bytes());
         put(body, members + 11 + at, item.member);
-        let later = body.get_mut(starts + 1 + 2 * (i + 1)..scores + 3).unwrap_or_default();
+        let later = body
+            .get_mut(starts + 1 + 2 * (i + 1)..scores + 3)
+            .unwrap_or_default();
         for start in later.as_chunks_mut::<2>().0 {
             *start = (u16::from_le_bytes(*start) + len as u16).to_le_bytes();
         }

@@ -67,7 +67,11 @@ pub struct Found {
 pub fn find(packed: &Packed, member: &[u8]) -> Option<Found> {
     let (index, at) = packed.find(member, 2)?;
     let (_, score, _) = read(packed, at)?;
-    Some(Found { rank: index / 2, score, at })
+    Some(Found {
+        rank: index / 2,
+        score,
+        at,
+    })
 }
 
 /// Adds a member that is not there.
@@ -77,9 +81,9 @@ pub fn insert(packed: &mut Packed, member: &[u8], score: f64) {
     while let Some((other, next)) = packed.read(packed.next(pos)) {
         let comes_first = match score_of(other).partial_cmp(&score) {
             Some(Ordering::Less) => true,
-            Some(Ordering::Equal) => packed.read(pos).is_some_and(|(other, _)| {
-                other.to_bytes(&mut itoa::Buffer::new()) < member
-            }),
+            Some(Ordering::Equal) => packed
+                .read(pos)
+                .is_some_and(|(other, _)| other.to_bytes(&mut itoa::Buffer::new()) < member),
             _ => false,
         };
         if !comes_first {
