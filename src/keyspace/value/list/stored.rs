@@ -1,7 +1,6 @@
 //! How a list is stored: node by node, as a snapshot writes it and a loader brings it back.
 
 use super::super::btree::{First, Last};
-use super::super::packed::Elem;
 use super::entry::{check_entries, read, span};
 use super::listpack::Listpack;
 use super::node::Node;
