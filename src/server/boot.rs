@@ -83,7 +83,6 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
     }
     announce(executable, &config, source);
     let settings = prepare(&config, in_background)?;
-    let pid_file = settings.process.pidfile.as_deref().map(PidFile::write);
     let bound = Bound::bind(&settings).map_err(|e| {
         tracing::warn!("{e}");
         io::Error::other(format!(
@@ -91,6 +90,8 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
             settings.network.port
         ))
     })?;
+    // After the sockets: a second server on the same port must not touch the first one's file.
+    let pid_file = settings.process.pidfile.as_deref().map(PidFile::write);
     let (has_tcp, has_unix) = (bound.has_tcp(), bound.unix_path().is_some());
     let host = Arc::new(ServerHost {
         lazyfree: Lazyfree::start()?,
