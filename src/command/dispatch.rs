@@ -146,6 +146,7 @@ impl Engine {
             }
             if let Some(ms) = self.held_back(&ctx, p.command, gates) {
                 ran.paused_ms = Some(ms);
+                note_last(&ctx, p.command);
                 break;
             }
             self.one(
@@ -320,7 +321,7 @@ impl Engine {
         }
         let now_ms = ctx.now_ms();
         let Some((until, all)) = self.pause.current(now_ms) else {
-            self.gates.set(Gate::PAUSED, false);
+            self.shut_pause_gate(now_ms);
             return None;
         };
         let mut flags = command?.spec.flags;
@@ -380,10 +381,7 @@ impl Engine {
                 reply.error(text);
             }
         }
-        if let Some(c) = command {
-            let last = &ctx.session.client.last_command;
-            last.store(u32::from(c.spec.id), Ordering::Relaxed);
-        }
+        note_last(ctx, command);
         bump(&stats.processed, 1);
         if reply.errors() != errors {
             bump(&stats.errors, reply.errors() - errors);
@@ -552,6 +550,15 @@ impl Engine {
             self.host.publish_events(&events);
         }
         self.free(freed);
+    }
+}
+
+/// Shows a command as its client's last one.
+#[inline]
+fn note_last(ctx: &Ctx<'_>, command: Option<&Command<Action>>) {
+    if let Some(c) = command {
+        let last = &ctx.session.client.last_command;
+        last.store(u32::from(c.spec.id), Ordering::Relaxed);
     }
 }
 

@@ -83,36 +83,48 @@ impl Gate {
     }
 }
 
-/// `CLIENT PAUSE`: until when, and whether reads go on.
+/// Why clients are held back. Pauses of different reasons do not end each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    /// `CLIENT PAUSE`.
+    Client,
+    /// Replicas catch up before the server ends.
+    Shutdown,
+}
+
+/// Holding clients back: until when, and whether reads go on, for each reason.
 #[derive(Debug, Default)]
 pub struct Pause {
-    state: Mutex<Option<(i64, bool)>>,
+    state: Mutex<[Option<(i64, bool)>; 2]>,
     changed: Notify,
 }
 
 impl Pause {
-    /// Pauses until `until_ms`; an earlier pause is prolonged and widened, never shortened.
-    pub fn begin(&self, until_ms: i64, all_commands: bool) {
-        let mut s = self.state.lock();
-        let (old_until, old_all) = s.unwrap_or((0, false));
-        *s = Some((until_ms.max(old_until), all_commands || old_all));
-    }
-
-    /// Ends the pause.
-    pub fn end(&self) {
-        *self.state.lock() = None;
-        self.changed.notify_waiters();
-    }
-
     /// The pause in force at `now_ms`: its end and whether all commands wait, or writes alone.
     pub fn current(&self, now_ms: i64) -> Option<(i64, bool)> {
-        (*self.state.lock()).filter(|(until, _)| *until > now_ms)
+        let state = self.state.lock();
+        let active = state.iter().flatten().filter(|(until, _)| *until > now_ms);
+        active
+            .copied()
+            .reduce(|(a, all_a), (b, all_b)| (a.max(b), all_a || all_b))
     }
 
-    /// Waits until the pause ends or `for_ms` have passed.
+    /// Waits until a pause ends or `for_ms` have passed.
     pub async fn wait(&self, for_ms: u64) {
         let changed = self.changed.notified();
+        // It may have ended since the caller looked.
+        if self.state.lock().iter().all(Option::is_none) {
+            return;
+        }
         let _ = tokio::time::timeout(std::time::Duration::from_millis(for_ms), changed).await;
+    }
+
+    fn slot(reason: PauseReason, state: &mut [Option<(i64, bool)>; 2]) -> &mut Option<(i64, bool)> {
+        let [client, shutdown] = state;
+        match reason {
+            PauseReason::Client => client,
+            PauseReason::Shutdown => shutdown,
+        }
     }
 }
 
@@ -132,7 +144,7 @@ pub struct Engine {
     pub stats: Stats,
     /// Conditions that forbid commands.
     pub gates: Gates,
-    /// `CLIENT PAUSE`.
+    /// Who is held back, and until when.
     pub pause: Pause,
     /// Commands slower than the threshold.
     pub slowlog: super::slowlog::Slowlog,
@@ -150,5 +162,36 @@ impl Engine {
     /// Counters for a new worker.
     pub fn worker(&self) -> Arc<WorkerStats> {
         self.stats.worker(self.table.id_count())
+    }
+
+    /// Holds clients back until `until_ms`. A pause for the same reason that is still going on is
+    /// prolonged and widened, never shortened.
+    pub fn hold_clients(&self, reason: PauseReason, now_ms: i64, until_ms: i64, all: bool) {
+        {
+            let mut state = self.pause.state.lock();
+            let slot = Pause::slot(reason, &mut state);
+            let (old_until, old_all) = slot.filter(|(until, _)| *until > now_ms).unwrap_or((0, false));
+            *slot = Some((until_ms.max(old_until), all || old_all));
+        }
+        self.gates.set(Gate::PAUSED, true);
+    }
+
+    /// Ends a pause.
+    pub fn release_clients(&self, reason: PauseReason, now_ms: i64) {
+        *Pause::slot(reason, &mut self.pause.state.lock()) = None;
+        self.shut_pause_gate(now_ms);
+        self.pause.changed.notify_waiters();
+    }
+
+    /// Lets commands pass again without a look at the pause, once there is none.
+    pub fn shut_pause_gate(&self, now_ms: i64) {
+        let over = || self.pause.current(now_ms).is_none();
+        if over() {
+            self.gates.set(Gate::PAUSED, false);
+            // Another one may have begun in between.
+            if !over() {
+                self.gates.set(Gate::PAUSED, true);
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::base::clock;
-use crate::command::engine::{Engine, Gate};
+use crate::command::engine::{Engine, PauseReason};
 use crate::command::host::ShutdownRequest;
 use crate::config::ShutdownOptions;
 
@@ -128,9 +128,10 @@ impl Shutdown {
             return true;
         }
         tracing::info!("Waiting for replicas before shutting down.");
-        let until = clock::unix_ms() + i64::from(seconds) * 1000;
-        self.engine.pause.begin(until, false);
-        self.engine.gates.set(Gate::PAUSED, true);
+        let now_ms = clock::unix_ms();
+        let until = now_ms + i64::from(seconds) * 1000;
+        self.engine
+            .hold_clients(PauseReason::Shutdown, now_ms, until, false);
         let mut went_on = true;
         while clock::unix_ms() < until && !(self.caught_up.lock())() {
             if self.aborted.load(Ordering::Acquire) {
@@ -139,8 +140,8 @@ impl Shutdown {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.engine.pause.end();
-        self.engine.gates.set(Gate::PAUSED, false);
+        self.engine
+            .release_clients(PauseReason::Shutdown, clock::unix_ms());
         went_on
     }
 

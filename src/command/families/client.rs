@@ -16,7 +16,7 @@ use super::{Family, Locks, help};
 use crate::base::num;
 use crate::client::ClientKind;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::command::engine::Gate;
+use crate::command::engine::PauseReason;
 use crate::command::session::ReplyMode;
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
@@ -156,16 +156,17 @@ pub fn pause(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         .now_ms()
         .checked_add(timeout_ms)
         .ok_or(CommandError::new("ERR timeout is out of range"))?;
-    ctx.engine.pause.begin(until, all);
-    ctx.engine.gates.set(Gate::PAUSED, true);
+    let now_ms = ctx.now_ms();
+    ctx.engine
+        .hold_clients(PauseReason::Client, now_ms, until, all);
     reply.ok();
     Ok(Effect::None)
 }
 
 /// `CLIENT UNPAUSE`
 pub fn unpause(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
-    ctx.engine.gates.set(Gate::PAUSED, false);
-    ctx.engine.pause.end();
+    let now_ms = ctx.now_ms();
+    ctx.engine.release_clients(PauseReason::Client, now_ms);
     reply.ok();
     Ok(Effect::None)
 }

@@ -142,6 +142,11 @@ fn a_pause_holds_back_what_it_names() {
     );
     assert_eq!(t.run("CLIENT UNPAUSE"), "+OK");
     assert_eq!(t.run("SET k v"), "+OK");
+    t.run("CLIENT PAUSE 100 ALL");
+    t.advance(100);
+    t.run("CLIENT PAUSE 1000 WRITE");
+    assert_eq!(t.run("GET k"), r#""v""#, "a pause that is over widens no other");
+    t.run("CLIENT UNPAUSE");
     assert_eq!(t.run("CLIENT PAUSE -1"), "-ERR timeout is negative");
     assert_eq!(
         t.run("CLIENT PAUSE 9223372036854775807"),
