@@ -170,7 +170,9 @@ impl Engine {
         {
             let mut state = self.pause.state.lock();
             let slot = Pause::slot(reason, &mut state);
-            let (old_until, old_all) = slot.filter(|(until, _)| *until > now_ms).unwrap_or((0, false));
+            let (old_until, old_all) = slot
+                .filter(|(until, _)| *until > now_ms)
+                .unwrap_or((0, false));
             *slot = Some((until_ms.max(old_until), all || old_all));
         }
         self.gates.set(Gate::PAUSED, true);

@@ -145,7 +145,11 @@ fn a_pause_holds_back_what_it_names() {
     t.run("CLIENT PAUSE 100 ALL");
     t.advance(100);
     t.run("CLIENT PAUSE 1000 WRITE");
-    assert_eq!(t.run("GET k"), r#""v""#, "a pause that is over widens no other");
+    assert_eq!(
+        t.run("GET k"),
+        r#""v""#,
+        "a pause that is over widens no other"
+    );
     t.run("CLIENT UNPAUSE");
     assert_eq!(t.run("CLIENT PAUSE -1"), "-ERR timeout is negative");
     assert_eq!(
