@@ -163,9 +163,20 @@ pub struct Registry {
 impl Registry {
     /// Registers a connection made at `now_ms`.
     pub fn register(&self, new: NewClient, now_ms: i64) -> Arc<Client> {
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let client = Arc::new(Client {
+        let client = self.make(new, now_ms);
+        self.clients.lock().insert(client.id, Arc::clone(&client));
+        client
+    }
+
+    /// A client that is no connection and in no list: whoever replays a file.
+    pub fn unlisted(&self, now_ms: i64) -> Arc<Client> {
+        self.make(NewClient::default(), now_ms)
+    }
+
+    fn make(&self, new: NewClient, now_ms: i64) -> Arc<Client> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Client {
             id,
             addr: new.addr,
             laddr: new.laddr,
@@ -199,9 +210,7 @@ impl Registry {
             unsent_bytes: AtomicU64::new(0),
             kind: AtomicU32::new(0),
             killed: AtomicBool::new(false),
-        });
-        self.clients.lock().insert(id, Arc::clone(&client));
-        client
+        })
     }
 
     /// Sets the counts of accepted and refused connections back to zero.

@@ -9,7 +9,7 @@ use crate::keyspace::value::{Value, ValueRef};
 
 /// What lies above the commands.
 pub trait Host: Send + Sync {
-    /// Why the append-only file could not be written the last time.
+    /// The refusal of writes while the append-only file cannot be written.
     fn aof_write_error(&self) -> Option<String>;
 
     /// Publishes keyspace events, after the locks of their unit are released.
@@ -111,6 +111,12 @@ pub trait Persistence {
     /// The error to reply with.
     fn bgsave(&self, schedule: bool, nested: bool) -> Result<&'static str, CommandError>;
 
+    /// `BGREWRITEAOF`. The status text to reply with.
+    ///
+    /// # Errors
+    /// The error to reply with.
+    fn bgrewriteaof(&self) -> Result<&'static str, CommandError>;
+
     /// When the last successful save ended, Unix seconds.
     fn last_save(&self) -> i64;
 
@@ -126,6 +132,9 @@ pub trait Persistence {
 
     /// `DEBUG RELOAD`.
     fn debug_reload(&self, request: ReloadRequest) -> Suspended;
+
+    /// `DEBUG LOADAOF`.
+    fn debug_loadaof(&self) -> Suspended;
 }
 
 /// What WAIT and WAITAOF wait for.

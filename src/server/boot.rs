@@ -99,7 +99,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         parts: OnceLock::new(),
     });
     let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
-    let parts = parts(&engine, &host, executable);
+    let parts = parts(&engine, &host, executable)?;
     super::settings::register(&host.effects, &engine);
     super::settings::register_replication(&host.effects, &parts.replication);
     tracing::info!("Server initialized");
@@ -149,16 +149,18 @@ fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
 }
 
 /// The parts above the commands, made known to the engine's host.
-fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> Arc<Parts> {
+fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> io::Result<Arc<Parts>> {
     let saver = Arc::new(Saver::new(Arc::clone(engine)));
     let load = Arc::new(LoadStatus::default());
     let replication = Replication::new(Arc::clone(engine), Arc::clone(&saver), Arc::clone(&load));
     let shutdown = Shutdown::new(Arc::clone(engine), Arc::clone(&saver));
     let replicas = Arc::clone(&replication);
     shutdown.set_caught_up(Box::new(move || replicas.caught_up()));
+    let aof = super::aof::open(engine).map_err(io::Error::other)?;
     let parts = Arc::new(Parts {
         engine: Arc::clone(engine),
         saver,
+        aof: Arc::clone(&aof),
         shutdown: Arc::new(shutdown),
         load,
         lazyfree: Arc::clone(&host.lazyfree.counts),
@@ -169,8 +171,14 @@ fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> Arc<Parts
         startup_memory: AtomicU64::new(memory::used()),
         replication,
     });
-    let _ = host.parts.set(Arc::clone(&parts));
     parts
+        .shutdown
+        .set_last_words(Box::new(move || aof.finish(None)));
+    super::settings::register_aof(&host.effects, &parts);
+    let followed = super::aof::FollowedHistory(Arc::downgrade(&parts));
+    let _ = parts.replication.append_only.set(Arc::new(followed));
+    let _ = host.parts.set(Arc::clone(&parts));
+    Ok(parts)
 }
 
 /// Loads the data set from disk, on a thread, while clients are told LOADING.
@@ -181,36 +189,44 @@ async fn load(parts: &Arc<Parts>) -> io::Result<()> {
         .load
         .began_s
         .store(clock::unix_ms() / 1000, Ordering::Relaxed);
-    let task = tokio::task::spawn_blocking(move || {
-        let settings = me.engine.config.settings();
-        let mode = LoadMode {
-            keep_due: settings.replication.replicaof.is_some(),
-            ..LoadMode::default()
-        };
-        loading::load_file(&me.engine, &settings.rdb.dbfilename, mode, &me.load)
-    });
+    let task = tokio::task::spawn_blocking(move || load_from_disk(&me));
     let loaded = tokio::select! {
         loaded = task => loaded.map_err(io::Error::other)?,
         () = parts.shutdown.ended() => return Ok(()),
     };
     parts.load.active.store(false, Ordering::Relaxed);
-    match loaded {
-        Ok(loaded) => {
-            if let Some(l) = loaded {
-                parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
-                parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
-                if let Some(point) = &l.point {
-                    parts.replication.restore(point);
-                }
-                *parts.saver.functions.lock() = l.functions;
-            }
-            parts.engine.keyspace.saved(u64::MAX);
-            Ok(())
-        }
-        Err(e) => Err(io::Error::other(format!(
+    parts.engine.keyspace.saved(u64::MAX);
+    loaded
+}
+
+/// Loads the AOF if it is on, the RDB file otherwise, and begins to append.
+fn load_from_disk(parts: &Parts) -> io::Result<()> {
+    let settings = parts.engine.config.settings();
+    let fatal = |e: &dyn std::fmt::Display| {
+        io::Error::other(format!(
             "{e}\nFatal error loading the DB, check server logs. Exiting."
-        ))),
+        ))
+    };
+    if settings.aof.appendonly {
+        super::aof::load(&parts.engine, &parts.aof, &parts.load).map_err(|e| fatal(&e))?;
+        return super::aof::start(&parts.engine, &parts.aof).map_err(io::Error::other);
     }
+    let mode = LoadMode {
+        keep_due: settings.replication.replicaof.is_some(),
+        ..LoadMode::default()
+    };
+    let name = &settings.rdb.dbfilename;
+    let loaded =
+        loading::load_file(&parts.engine, name, mode, &parts.load).map_err(|e| fatal(&e))?;
+    if let Some(l) = loaded {
+        parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
+        parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
+        if let Some(point) = &l.point {
+            parts.replication.restore(point);
+        }
+        *parts.saver.functions.lock() = l.functions;
+    }
+    Ok(())
 }
 
 fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {

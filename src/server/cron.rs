@@ -35,6 +35,7 @@ pub async fn run(parts: Arc<Parts>) {
         }
         settings::check_memory(engine, &engine.config.current());
         parts.saver.poll();
+        parts.poll_aof();
         parts.rates.sample(clock::unix_ms(), engine.stats.totals());
     }
 }

@@ -19,6 +19,7 @@ use crate::oplog::effect::UnitEffects;
 use crate::persist::rdb::dump::{self, RestoreError};
 use crate::persist::rdb::writer;
 use crate::resp::errors;
+use crate::persist::aof::control::Aof;
 
 use super::lazyfree::Lazyfree;
 use super::limits;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub engine: Arc<Engine>,
     /// RDB files.
     pub saver: Arc<Saver>,
+    /// The append-only file.
+    pub aof: Arc<Aof>,
     /// The end.
     pub shutdown: Arc<Shutdown>,
     /// What INFO tells of a load.
@@ -66,7 +69,7 @@ pub struct ServerHost {
 
 impl Host for ServerHost {
     fn aof_write_error(&self) -> Option<String> {
-        None
+        self.parts.get().and_then(|p| p.aof.write_error())
     }
 
     fn publish_events(&self, _: &[Event]) {}
@@ -202,6 +205,10 @@ impl Persistence for Arc<Parts> {
         Ok("Background saving started")
     }
 
+    fn bgrewriteaof(&self) -> Result<&'static str, CommandError> {
+        Parts::bgrewriteaof(self)
+    }
+
     fn last_save(&self) -> i64 {
         self.saver
             .status
@@ -231,6 +238,11 @@ impl Persistence for Arc<Parts> {
         let me = Arc::clone(self);
         in_background(move || me.reload(request), ok_or_error)
     }
+
+    fn debug_loadaof(&self) -> Suspended {
+        let me = Arc::clone(self);
+        in_background(move || me.reload_aof(), ok_or_error)
+    }
 }
 
 impl Parts {
@@ -258,6 +270,19 @@ impl Parts {
             Ok(None) => Err(reload_failed("no such file")),
             Err(e) => Err(reload_failed(&e.to_string())),
         }
+    }
+
+    fn reload_aof(&self) -> Result<(), CommandError> {
+        let failed = |e| {
+            tracing::warn!("Error trying to load the AOF files: {e}");
+            CommandError::new("ERR Error trying to load the AOF files, check server logs.")
+        };
+        self.aof.reread_manifest().map_err(failed)?;
+        self.empty();
+        super::aof::load(&self.engine, &self.aof, &self.load).map_err(failed)?;
+        self.engine.keyspace.saved(u64::MAX);
+        tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+        Ok(())
     }
 
     /// Removes every key, without an effect.

@@ -12,8 +12,10 @@
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
 //!   them; [`limits`]: the thresholds they are read with.
 //! - [`replication`]: our primary and our replicas.
+//! - [`aof`]: the append-only file.
 //! - [`shutdown`]: the end.
 
+mod aof;
 mod boot;
 mod cron;
 mod host;

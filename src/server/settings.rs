@@ -19,6 +19,7 @@ use crate::config::{Change, Settings};
 use crate::net::listener::Listeners;
 
 use super::replication::Replication;
+use super::host::Parts;
 use super::{logging, memory, process};
 
 /// An effect; the error is the reason that CONFIG SET replies with.
@@ -125,6 +126,38 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
                 .slowlog
                 .truncate(new.observe.slowlog_max_len as usize);
         }),
+    );
+}
+
+/// Registers the effects on the append-only file.
+pub fn register_aof(effects: &Effects, parts: &Arc<Parts>) {
+    let weak = Arc::downgrade(parts);
+    effects.on(&["appendonly"], move |change| {
+        let Some(parts) = weak.upgrade() else {
+            return Ok(());
+        };
+        parts.aof.configure(super::aof::options(change.new));
+        parts.switch_aof(change.new.aof.appendonly)
+    });
+    let weak = Arc::downgrade(parts);
+    effects.on(
+        &[
+            "appendfsync",
+            "no-appendfsync-on-rewrite",
+            "aof-use-rdb-preamble",
+            "aof-timestamp-enabled",
+            "auto-aof-rewrite-percentage",
+            "auto-aof-rewrite-min-size",
+            "aof-disable-auto-gc",
+            "aof-rewrite-incremental-fsync",
+            "aof-load-truncated",
+        ],
+        move |change| {
+            if let Some(parts) = weak.upgrade() {
+                parts.aof.configure(super::aof::options(change.new));
+            }
+            Ok(())
+        },
     );
 }
 

@@ -159,12 +159,10 @@ impl Engine {
             if Gate::SAVE_FAILED.among(gates) {
                 return Err(fixed(crate::resp::errors::BGSAVE_FAILED));
             }
-            if Gate::AOF_FAILED.among(gates) {
-                let text = format!(
-                    "MISCONF Errors writing to the AOF file: {}",
-                    self.host.aof_write_error().unwrap_or_default()
-                );
-                return Err(Cow::Owned(text.into_bytes()));
+            if Gate::AOF_FAILED.among(gates)
+                && let Some(refusal) = self.host.aof_write_error()
+            {
+                return Err(Cow::Owned(refusal.into_bytes()));
             }
         }
         if writes && Gate::FEW_REPLICAS.among(gates) && !Gate::REPLICA.among(gates) {

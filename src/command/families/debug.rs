@@ -12,7 +12,7 @@ use crate::resp::reply::Reply;
 
 use super::super::ctx::{CommandError, Ctx, Outcome};
 use super::super::digest::{DatasetDigest, Digest};
-use super::super::host::ReloadRequest;
+use super::super::host::{Persistence, ReloadRequest};
 use super::{Family, Locks};
 
 /// The family.
@@ -25,6 +25,8 @@ const HELP: &[&str] = &[
     "    Output a hex signature of the values of all the specified keys.",
     "ERROR <string>",
     "    Return a Redis protocol error with <string> as message.",
+    "LOADAOF",
+    "    Reload the append-only file.",
     "LOG <message>",
     "    Write <message> to the server log.",
     "OBJECT <key>",
@@ -69,6 +71,9 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         (b"digest-value", keys) => digest_values(ctx, keys, reply),
         (b"object", [key]) => return object(ctx, key, reply),
         (b"reload", options) => return reload(ctx, options),
+        (b"loadaof", []) => {
+            ctx.suspended = Some(persistence(ctx)?.debug_loadaof());
+        }
         (b"populate", [_, ..]) if rest.len() <= 3 => return populate(ctx, rest, reply),
         (b"log", [message]) => {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(message));
@@ -196,15 +201,19 @@ fn reload(ctx: &mut Ctx<'_>, options: &[&[u8]]) -> Outcome {
             }
         }
     }
+    ctx.suspended = Some(persistence(ctx)?.debug_reload(request));
+    Ok(Effect::None)
+}
+
+/// Who saves and loads, for a command that waits for it.
+fn persistence<'c>(ctx: &Ctx<'c>) -> Result<&'c dyn Persistence, CommandError> {
     if ctx.nested {
         return Err(CommandError::new(
-            "ERR DEBUG RELOAD can't run inside a transaction",
+            "ERR this DEBUG command can't run inside a transaction",
         ));
     }
     let none = || CommandError::new("ERR this server keeps no files");
-    let persistence = ctx.engine.host.persistence().ok_or_else(none)?;
-    ctx.suspended = Some(persistence.debug_reload(request));
-    Ok(Effect::None)
+    ctx.engine.host.persistence().ok_or_else(none)
 }
 
 /// `DEBUG POPULATE count [prefix] [size]`

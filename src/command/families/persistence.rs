@@ -11,6 +11,7 @@ use super::{Family, Locks};
 pub const HANDLERS: Family = &[
     ("save", save, Locks::Own),
     ("bgsave", bgsave, Locks::Own),
+    ("bgrewriteaof", bgrewriteaof, Locks::Own),
     ("lastsave", lastsave, Locks::Nothing),
     ("shutdown", shutdown, Locks::Own),
 ];
@@ -35,6 +36,13 @@ fn bgsave(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         _ => return Err(CommandError::SYNTAX),
     };
     let status = persistence(ctx)?.bgsave(schedule, ctx.nested)?;
+    reply.simple(status);
+    Ok(Effect::None)
+}
+
+/// `BGREWRITEAOF`
+fn bgrewriteaof(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let status = persistence(ctx)?.bgrewriteaof()?;
     reply.simple(status);
     Ok(Effect::None)
 }

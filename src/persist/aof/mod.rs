@@ -9,10 +9,12 @@
 //! | [`engine`] | from the log into the file: appends, fsyncs, errors, rotation, as a state machine |
 //! | [`writer`] | the thread that runs it |
 //! | [`sink`], [`status`] | the file it appends to, and what it tells the server |
+//! | [`commands`] | a data set as commands |
 //! | [`control`] | the AOF of a server: off, on, waiting; sizes, automatic rewrites |
 //! | [`rewriting`] | one rewrite, from the snapshot to the switched manifest |
 //! | [`limiter`] | patience with rewrites that keep failing |
 
+pub mod commands;
 pub mod control;
 pub mod engine;
 pub mod folder;

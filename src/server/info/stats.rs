@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::base::clock;
+use crate::persist::aof::control::State;
 
 use super::super::host::Parts;
 use super::line;
@@ -72,18 +73,41 @@ pub fn persistence(parts: &Parts, out: &mut String) {
         "rdb_last_load_keys_loaded",
         parts.load.keys_loaded.load(Ordering::Relaxed),
     );
-    line(out, "aof_enabled", 0);
-    line(out, "aof_rewrite_in_progress", 0);
-    line(out, "aof_rewrite_scheduled", 0);
-    line(out, "aof_last_rewrite_time_sec", -1);
-    line(out, "aof_current_rewrite_time_sec", -1);
-    line(out, "aof_last_bgrewrite_status", "ok");
-    line(out, "aof_rewrites", 0);
-    line(out, "aof_rewrites_consecutive_failures", 0);
-    line(out, "aof_last_write_status", "ok");
+    let aof = parts.aof.info();
+    let current_s = aof.rewrite_began_s.map_or(-1, |began| now_s - began);
+    line(out, "aof_enabled", i32::from(aof.state != State::Off));
+    line(out, "aof_rewrite_in_progress", i32::from(aof.rewriting));
+    line(out, "aof_rewrite_scheduled", i32::from(aof.scheduled));
+    line(out, "aof_last_rewrite_time_sec", aof.last_rewrite_s);
+    line(out, "aof_current_rewrite_time_sec", current_s);
+    line(
+        out,
+        "aof_last_bgrewrite_status",
+        status(aof.last_rewrite_ok),
+    );
+    line(out, "aof_rewrites", aof.rewrites);
+    line(
+        out,
+        "aof_rewrites_consecutive_failures",
+        aof.failures_in_a_row,
+    );
+    line(
+        out,
+        "aof_last_write_status",
+        status(parts.aof.write_error().is_none()),
+    );
     line(out, "aof_last_cow_size", 0);
     line(out, "module_fork_in_progress", 0);
     line(out, "module_fork_last_cow_size", 0);
+    if aof.state != State::Off {
+        let s = parts.aof.status();
+        line(out, "aof_current_size", aof.current_bytes);
+        line(out, "aof_base_size", aof.base_bytes);
+        line(out, "aof_pending_rewrite", 0);
+        line(out, "aof_buffer_length", s.buffered_bytes());
+        line(out, "aof_pending_bio_fsync", i32::from(s.is_sync_pending()));
+        line(out, "aof_delayed_fsync", s.delayed_fsyncs());
+    }
     if loading {
         let (total, loaded) = (&parts.load.total_bytes, &parts.load.loaded_bytes);
         let (total, loaded) = (
