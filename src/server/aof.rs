@@ -331,7 +331,9 @@ impl AppendOnly for FollowedHistory {
     }
 
     fn restart(&self) {
-        let Some(parts) = self.0.upgrade() else { return };
+        let Some(parts) = self.0.upgrade() else {
+            return;
+        };
         let wanted = parts.engine.config.current().aof.appendonly;
         if wanted
             && !parts.aof_is_on()

@@ -16,10 +16,10 @@ use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Event, Free, Garbage};
 use crate::keyspace::value::{Value, ValueRef};
 use crate::oplog::effect::UnitEffects;
+use crate::persist::aof::control::Aof;
 use crate::persist::rdb::dump::{self, RestoreError};
 use crate::persist::rdb::writer;
 use crate::resp::errors;
-use crate::persist::aof::control::Aof;
 
 use super::lazyfree::Lazyfree;
 use super::limits;

@@ -18,8 +18,8 @@ use crate::command::engine::{Engine, Gate};
 use crate::config::{Change, Settings};
 use crate::net::listener::Listeners;
 
-use super::replication::Replication;
 use super::host::Parts;
+use super::replication::Replication;
 use super::{logging, memory, process};
 
 /// An effect; the error is the reason that CONFIG SET replies with.
