@@ -11,6 +11,9 @@ pub const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
 pub const NOT_FLOAT: &str = "ERR value is not a valid float";
 /// A value that must not be negative.
 pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
+/// The one integer of which the negative does not fit 64 bits, where both signs are taken.
+pub const OUT_OF_SYMMETRIC_RANGE: &str = "ERR value is out of range, value must between \
+     -9223372036854775807 and 9223372036854775807";
 /// The key must exist.
 pub const NO_SUCH_KEY: &str = "ERR no such key";
 /// An index outside of the collection.

@@ -17,6 +17,7 @@ pub mod persistence;
 pub mod replication;
 pub mod scan;
 pub mod slowlog;
+pub mod set;
 pub mod string;
 
 use crate::resp::reply::Reply;
@@ -75,6 +76,7 @@ const FAMILIES: &[Family] = &[
     scan::HANDLERS,
     slowlog::HANDLERS,
     replication::HANDLERS,
+    set::HANDLERS,
     string::HANDLERS,
 ];
 
