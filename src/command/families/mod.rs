@@ -16,8 +16,8 @@ pub mod latency;
 pub mod persistence;
 pub mod replication;
 pub mod scan;
-pub mod slowlog;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 
 use crate::resp::reply::Reply;
