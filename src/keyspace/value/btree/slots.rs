@@ -218,6 +218,9 @@ mod tests {
         ids.sort_unstable();
         assert_eq!(ids, (0..n).collect::<Vec<_>>());
         assert_eq!(slots.insert(1), n);
-        assert_eq!(before.iter().copied().collect::<Vec<_>>(), (0..n).map(|id| id * 2).collect::<Vec<_>>());
+        assert_eq!(
+            before.iter().copied().collect::<Vec<_>>(),
+            (0..n).map(|id| id * 2).collect::<Vec<_>>()
+        );
     }
 }
