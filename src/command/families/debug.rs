@@ -7,7 +7,7 @@ use crate::base::num;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::Expiry;
 use crate::keyspace::value::ValueRef;
-use crate::oplog::effect::Effect;
+use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::reply::Reply;
 
 use super::super::ctx::{CommandError, Ctx, Outcome};
@@ -80,6 +80,16 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             reply.ok();
         }
         (b"error", [text]) => reply.error(text),
+        (b"change-repl-id", []) => {
+            if let Some(replication) = ctx.engine.host.replication() {
+                replication.change_id();
+            }
+            reply.ok();
+        }
+        (b"replicate", [_, ..]) => {
+            reply.ok();
+            return Ok(Effect::from(Encoded::one(rest)));
+        }
         (b"protocol", [kind]) => return protocol(ctx, kind, reply),
         // Tables here never rehash as a whole, so there is nothing to forbid or allow.
         (b"dict-resizing", [_]) => reply.ok(),

@@ -186,14 +186,13 @@ impl Follower {
         let mut asked = false;
         while let Some(batch) = s.cutter.batch(UNIT_COMMANDS) {
             let commands = batch.commands();
-            let kept: &[&[&[u8]]] = if batch.for_aof {
-                &commands
-            } else {
+            let mut commands = commands;
+            if !batch.for_aof {
                 asked |= commands.iter().any(|c| is_getack(c));
-                &[]
-            };
+                commands.retain(|c| !is_for_the_link(c));
+            }
             let unit = FromPrimary {
-                commands: kept,
+                commands: &commands,
                 bytes: batch.bytes,
                 for_aof: batch.for_aof,
                 link: s.number,
@@ -253,6 +252,12 @@ impl Follower {
         }
         send(s);
     }
+}
+
+/// PING and REPLCONF are for the link; what else is not for the AOF (PUBLISH) is for us.
+fn is_for_the_link(command: &[&[u8]]) -> bool {
+    let is = |name: &[u8]| command.first().is_none_or(|c| c.eq_ignore_ascii_case(name));
+    is(b"ping") || is(b"replconf")
 }
 
 fn is_getack(command: &[&[u8]]) -> bool {

@@ -60,8 +60,19 @@ enum Made {
     Beside(Loaded, Keyspace),
 }
 
+/// A file that goes unless it has been given another name.
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A data set that is being received.
 pub struct Intake {
+    /// Removed with us, however we end.
+    _temp: Option<TempFile>,
     repl: Arc<Replication>,
     into: Destination,
     point: Option<(ReplId, u64)>,
@@ -143,7 +154,12 @@ impl Intake {
                 })
             }
         };
+        let temp = match &into {
+            Destination::File(path) => Some(TempFile(path.clone())),
+            _ => None,
+        };
         Ok(Intake {
+            _temp: temp,
             repl: Arc::clone(repl),
             into,
             point,
@@ -190,9 +206,6 @@ impl Intake {
         self.to = None;
         if !self.thread.is_finished() {
             let _ = (&mut self.thread).await;
-        }
-        if let Destination::File(path) = &self.into {
-            let _ = fs::remove_file(path);
         }
         self.gave_up().await;
     }
@@ -263,7 +276,7 @@ impl Intake {
             let file = opened.ok_or("the file received is not there any more")?;
             me.load.total_bytes.store(file.size, Ordering::Relaxed);
             let outcome = serving.load(file, &me.engine.keyspace);
-            let outcome = outcome.and_then(|loaded| {
+            outcome.and_then(|loaded| {
                 let name = me.engine.config.settings().rdb.dbfilename.clone();
                 let renamed = fs::rename(&path, &name).and_then(|()| sync_dir(Path::new(".")));
                 match renamed {
@@ -275,11 +288,7 @@ impl Intake {
                         reason(&e)
                     )),
                 }
-            });
-            if outcome.is_err() {
-                let _ = fs::remove_file(&path);
-            }
-            outcome
+            })
         });
         let loaded = loading.await.map_err(|e| e.to_string())?;
         if loaded.is_err() {

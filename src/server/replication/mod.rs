@@ -110,8 +110,9 @@ pub trait AppendOnly: Send + Sync {
     /// until the new one is whole.
     fn stop(&self);
 
-    /// The data set is another one, or we were promoted before it came: a new file begins with what
-    /// is there.
+    /// The data set is another one, or we were promoted before it came: if the file was stopped, a
+    /// new one begins with what is there. Its cursor on the log must be gone by the end of
+    /// [`AppendOnly::stop`]: the log's offset changes in between.
     fn restart(&self);
 }
 
