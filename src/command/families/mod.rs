@@ -13,6 +13,7 @@ pub mod hash;
 pub mod info;
 pub mod keys;
 pub mod latency;
+pub mod list;
 pub mod persistence;
 pub mod replication;
 pub mod scan;
@@ -70,6 +71,7 @@ const FAMILIES: &[Family] = &[
     hash::HANDLERS,
     info::HANDLERS,
     latency::HANDLERS,
+    list::HANDLERS,
     expire::HANDLERS,
     keys::HANDLERS,
     persistence::HANDLERS,

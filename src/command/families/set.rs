@@ -7,7 +7,7 @@
 //! One refusal is ours: a negative count of SRANDMEMBER asks for a reply of any length, whatever
 //! the set's size, and beyond [`MAX_REPEATED`] it is out of range.
 
-use crate::base::num;
+use crate::base::{glob, num};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::limits;
 use crate::keyspace::unit::{Expiry, Missing, NotifyClass, WrongType};
@@ -17,6 +17,7 @@ use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::errors;
 use crate::resp::reply::Reply;
 
+use super::scan::{ScanOptions, Scanned, parse_cursor};
 use super::{Family, Locks};
 
 /// The family.
@@ -37,6 +38,7 @@ pub const HANDLERS: Family = &[
     ("sunionstore", sunionstore, Locks::Keys),
     ("sdiff", sdiff, Locks::Keys),
     ("sdiffstore", sdiffstore, Locks::Keys),
+    ("sscan", sscan, Locks::Keys),
 ];
 
 /// What concerns more members than this happens after the locks are released.
@@ -439,6 +441,43 @@ fn sintercard(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         reply.len_int(set::intersection_len(&sets, limit));
     });
     Ok(Effect::None)
+}
+
+/// `SSCAN key cursor [MATCH pattern] [COUNT count]`
+fn sscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let cursor = parse_cursor(arg(args, 2))?;
+    let Some(set) = ctx.read_as::<Set>(arg(args, 1))? else {
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(Effect::None);
+    };
+    // Only a set that is there has its options looked at, as in Redis.
+    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Members)?;
+    if options.count <= DEFER_ABOVE {
+        scan(set, cursor, options.count, options.pattern, reply);
+        return Ok(Effect::None);
+    }
+    let (set, count) = (set.clone(), options.count);
+    let pattern = options.pattern.map(<[u8]>::to_vec);
+    reply.deferred(Box::new(move |reply| {
+        scan(&set, cursor, count, pattern.as_deref(), reply);
+    }));
+    Ok(Effect::None)
+}
+
+fn scan(set: &Set, cursor: u64, count: usize, pattern: Option<&[u8]>, reply: &mut Reply) {
+    let mut buffer = itoa::Buffer::new();
+    let mut found: Vec<Elem<'_>> = Vec::new();
+    let next = set.scan(cursor, count, |member| {
+        if pattern.is_none_or(|p| glob::matches(p, member.to_bytes(&mut buffer), false)) {
+            found.push(member);
+        }
+    });
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(found.len());
+    found.into_iter().for_each(|member| bulk(reply, member));
 }
 
 #[cfg(test)]

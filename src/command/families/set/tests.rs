@@ -232,3 +232,42 @@ fn what_is_no_count_and_no_set_is_refused() {
         ("SMEMBERS str", WRONG_TYPE),
     ]);
 }
+
+#[test]
+fn a_scan_yields_every_member_once() {
+    for (size, count) in [(50, 10), (3000, 10), (3000, 1000)] {
+        let mut t = TestServer::new();
+        let mut all: Vec<String> = (0..size).map(|n| format!("m{n}")).collect();
+        t.run(&format!("SADD s {}", all.join(" ")));
+        let (mut seen, mut cursor) = (Vec::new(), "0".to_owned());
+        loop {
+            let step = t.reply(&format!("SSCAN s {cursor} COUNT {count}"));
+            seen.extend(step.elements()[1].elements().iter().map(|m| m.text()));
+            cursor = step.elements()[0].text();
+            if cursor == "0" {
+                break;
+            }
+        }
+        all.sort();
+        seen.sort();
+        assert_eq!(seen, all);
+    }
+}
+
+#[test]
+fn a_scan_is_filtered_and_its_arguments_are_checked() {
+    let mut t = TestServer::new();
+    t.run("SADD s 1 10 x");
+    t.run("SADD i 1 20 3");
+    t.run("SET str v");
+    t.expect(&[
+        ("SSCAN s 0 MATCH x", r#"["0", ["x"]]"#),
+        ("SSCAN i 0 MATCH 2*", r#"["0", ["20"]]"#),
+        ("SSCAN none 0 MATCH", r#"["0", []]"#),
+        ("SSCAN s 0 MATCH", "-ERR syntax error"),
+        ("SSCAN s 0 TYPE set", "-ERR syntax error"),
+        ("SSCAN s 0 COUNT 0", "-ERR syntax error"),
+        ("SSCAN none text", "-ERR invalid cursor"),
+        ("SSCAN str 0", WRONG_TYPE),
+    ]);
+}

@@ -1,0 +1,51 @@
+//! Moving an element from one list to another, or from one end of a list to its other end.
+
+use super::*;
+
+/// `LMOVE source destination LEFT|RIGHT LEFT|RIGHT`
+pub fn lmove(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let (from, to) = (end_arg(arg(args, 3))?, end_arg(arg(args, 4))?);
+    move_one(ctx, args, from, to, reply)
+}
+
+/// `RPOPLPUSH source destination`
+pub fn rpoplpush(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    move_one(ctx, args, End::Tail, End::Head, reply)
+}
+
+fn move_one(ctx: &mut Ctx<'_>, args: &[&[u8]], from: End, to: End, reply: &mut Reply) -> Outcome {
+    let (source, destination) = (arg(args, 1), arg(args, 2));
+    if ctx.lookup::<List>(source)?.is_none() {
+        reply.null();
+        return Ok(Effect::None);
+    }
+    ctx.lookup::<List>(destination)?;
+    let limits = limits::list(ctx.settings);
+    // In one list the element is back before anybody asks whether the list is empty.
+    let within = source == destination;
+    let popped = ctx.update::<List, _>(source, Missing::Skip, |list| {
+        let popped = pop_one(list, limits, from);
+        if let Some(value) = &popped
+            && within
+        {
+            list.push(limits, to, &[value]);
+        }
+        (popped, 1)
+    })?;
+    let Some((Some(value), emptied)) = popped else {
+        reply.null();
+        return Ok(Effect::None);
+    };
+    if !within {
+        ctx.update::<List, _>(destination, Missing::Create, |list| {
+            list.push(limits, to, &[&value]);
+            ((), 1)
+        })?;
+        // The two edits are one change.
+        ctx.unit.counters.dirty = ctx.unit.counters.dirty.saturating_sub(1);
+    }
+    ctx.notify(NotifyClass::LIST, push_event(to), destination);
+    pops::notify_pop(ctx, from, source, emptied);
+    reply.bulk(&value);
+    Ok(Effect::Verbatim)
+}
