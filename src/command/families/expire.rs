@@ -176,8 +176,9 @@ pub fn pexpiretime(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outc
     tell(ctx, args, reply, |at| at.max(0))
 }
 
+/// Seconds, rounded half up; `ms` is not negative.
 fn rounded_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 /// Replies with what `show` makes of the key's expiry; -1 if it has none, -2 without a key.
@@ -321,7 +322,7 @@ mod tests {
             ("EXPIRETIME s", ":-1"),
             ("PEXPIRETIME none", ":-2"),
             ("PEXPIREAT k 9223372036854775807", ":1"),
-            ("EXPIRETIME k", ":9223372036854775"),
+            ("EXPIRETIME k", ":9223372036854776"),
         ]);
     }
 
