@@ -58,6 +58,11 @@ pub trait Host: Send + Sync {
         None
     }
 
+    /// The process's memory, where somebody looks at it.
+    fn memory(&self) -> Option<&dyn Memory> {
+        None
+    }
+
     /// Replication, where there is any.
     fn replication(&self) -> Option<&dyn Replicating> {
         None
@@ -73,6 +78,37 @@ pub struct DbInfo {
     pub volatile: u64,
     /// Average time to live of a sample of those, milliseconds.
     pub average_ttl_ms: i64,
+}
+
+/// The process's memory.
+pub trait Memory {
+    /// The numbers of this moment.
+    fn report(&self) -> MemoryReport;
+
+    /// Gives free pages back to the system. Whether the allocator did.
+    fn purge(&self) -> bool;
+
+    /// What the allocator tells about itself, as text.
+    fn allocator_text(&self) -> Vec<u8>;
+}
+
+/// Memory in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Most that was ever allocated.
+    pub peak: u64,
+    /// Allocated before there was any data.
+    pub startup: u64,
+    /// Held by the log, for replicas and the append-only file.
+    pub log: u64,
+    /// Allocated now.
+    pub allocated: u64,
+    /// In pages that hold allocations.
+    pub active: u64,
+    /// In pages of the allocator that are resident.
+    pub allocator_resident: u64,
+    /// Resident in all.
+    pub resident: u64,
 }
 
 /// How `SHUTDOWN` was called.

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
 use crate::command::host::{
-    DbInfo, Host, Persistence, ReloadRequest, Replicating, ShutdownRequest,
+    DbInfo, Host, Memory, Persistence, ReloadRequest, Replicating, ShutdownRequest,
 };
 use crate::config::{Change, Settings};
 use crate::keyspace::locks::ShardMask;
@@ -118,6 +118,10 @@ impl Host for ServerHost {
         const FRAME_BYTES: usize = 11;
         let payload = dump::dump(value, Default::default());
         payload.map_or(0, |p| p.len().saturating_sub(FRAME_BYTES))
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        self.parts.get().map(|p| p as &dyn Memory)
     }
 
     fn persistence(&self) -> Option<&dyn Persistence> {

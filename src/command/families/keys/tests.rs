@@ -383,6 +383,35 @@ fn memory_usage_grows_with_the_value() {
 }
 
 #[test]
+fn memory_stats_name_what_redis_names() {
+    let mut t = TestServer::new();
+    t.run("SET a 1");
+    t.session.select(3);
+    t.run("MSET a 1 b 2");
+    t.set_resp3(true);
+    let reply = t.reply("MEMORY STATS");
+    let fields = reply.elements();
+    let value = |name: &str| {
+        let at = fields.iter().step_by(2).position(|f| f.text() == name);
+        fields[at.expect(name) * 2 + 1].clone()
+    };
+    assert_eq!(fields.len() / 2, 35);
+    assert_eq!(value("keys.count").int(), 3);
+    assert_eq!(value("db.3").elements().len(), 4);
+    assert!(value("overhead.db.hashtable.lut").int() > 0);
+    assert_eq!(value("peak.percentage").to_string(), ",0");
+    t.run("MULTI");
+    t.run("MEMORY STATS");
+    assert_eq!(t.reply("EXEC").elements().len(), 1);
+    t.expect(&[("MEMORY PURGE", "+OK"), ("MEMORY MALLOC-STATS", "=txt:")]);
+    assert!(
+        t.run("MEMORY DOCTOR")
+            .starts_with("=txt:Hi Sam, this instance is empty")
+    );
+    assert_eq!(t.reply("MEMORY HELP").elements().len(), 14);
+}
+
+#[test]
 fn a_dumped_value_is_restored() {
     let mut t = notifying();
     t.run("SET k v");

@@ -77,18 +77,23 @@ pub fn setrange(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     Ok(Effect::Verbatim)
 }
 
-/// Puts `value` at `range`, with zeros between the end of `bytes` and there.
-fn overwrite(bytes: &mut Vec<u8>, range: Range<usize>, value: &[u8]) {
-    let gap = range.start.saturating_sub(bytes.len());
+/// Makes `bytes` at least `len` long, with zeros.
+pub fn grow(bytes: &mut Vec<u8>, len: usize) {
+    let gap = len.saturating_sub(bytes.len());
     if gap > LONG_GAP_BYTES {
-        let mut grown = vec![0; range.end];
+        let mut grown = vec![0; len];
         if let Some(head) = grown.get_mut(..bytes.len()) {
             head.copy_from_slice(bytes);
         }
         *bytes = grown;
-    } else if bytes.len() < range.end {
-        bytes.resize(range.end, 0);
+    } else if gap > 0 {
+        bytes.resize(len, 0);
     }
+}
+
+/// Puts `value` at `range`, with zeros between the end of `bytes` and there.
+fn overwrite(bytes: &mut Vec<u8>, range: Range<usize>, value: &[u8]) {
+    grow(bytes, range.end);
     if let Some(place) = bytes.get_mut(range) {
         place.copy_from_slice(value);
     }

@@ -296,6 +296,47 @@ fn negative_indexes_count_from_the_end() {
 }
 
 #[test]
+fn bits_are_set_and_read() {
+    let mut t = with_hash();
+    let offset = "-ERR bit offset is not an integer or out of range";
+    let bit = "-ERR bit is not an integer or out of range";
+    t.expect(&[
+        ("SETBIT k 0 0", ":0"),
+        ("SETBIT k 0 0", ":0"),
+        ("SETBIT k 7 1", ":0"),
+        ("SETBIT k 7 1", ":1"),
+        ("SETBIT k 9 1", ":0"),
+        ("GET k", "\"\\x01@\""),
+        ("GETBIT k 7", ":1"),
+        ("GETBIT k 8", ":0"),
+        ("GETBIT k 100", ":0"),
+        ("GETBIT none 0", ":0"),
+        ("SETBIT k 4294967296 1", offset),
+        ("SETBIT k -1 1", offset),
+        ("SETBIT k abc 5", offset),
+        ("GETBIT k -1", offset),
+        ("SETBIT k 1 2", bit),
+        ("SETBIT k 1 abc", bit),
+        ("SETBIT h 0 1", WRONG_TYPE),
+        ("GETBIT h 0", WRONG_TYPE),
+        ("SET n 1", "+OK"),
+        ("GETBIT n 2", ":1"),
+        ("SETBIT n 6 1", ":0"),
+        ("GET n", "\"3\""),
+    ]);
+    assert_eq!(
+        t.effects(),
+        [
+            "SETBIT k 0 0",
+            "SETBIT k 7 1",
+            "SETBIT k 9 1",
+            "SET n 1",
+            "SETBIT n 6 1"
+        ]
+    );
+}
+
+#[test]
 fn append_makes_the_key_and_keeps_its_expiry() {
     let mut t = with_hash();
     t.expect(&[
