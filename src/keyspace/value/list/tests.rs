@@ -136,6 +136,14 @@ fn apply(list: &mut List, model: &mut Model, limits: ListLimits, op: &Op) {
             list.remove_range(limits, start..start + count);
             model.drain(start..(start + count).min(len));
         }
+        op => ask(list, model, op),
+    }
+}
+
+/// The operations that change nothing.
+fn ask(list: &List, model: &Model, op: &Op) {
+    let len = model.len();
+    match op {
         Op::Range(start, count, from) => {
             let start = start % (len + 1);
             let mut got = Vec::new();
@@ -161,6 +169,7 @@ fn apply(list: &mut List, model: &mut Model, limits: ListLimits, op: &Op) {
                 model.get(index)
             );
         }
+        _ => unreachable!("an edit"),
     }
 }
 

@@ -121,6 +121,15 @@ fn apply(zset: &mut Zset, model: &mut Model, limits: &ZsetLimits, op: &Op) {
             };
             assert_eq!((n, got), (count, want));
         }
+        Op::Compact => zset.compact(limits),
+        op => ask(zset, model, op),
+    }
+}
+
+/// The operations that change nothing.
+fn ask(zset: &Zset, model: &Model, op: &Op) {
+    let len = model.items.len();
+    match op {
         Op::ByScore(min, max, min_ex, max_ex) => {
             let range = ScoreRange {
                 min: *min,
@@ -187,7 +196,7 @@ fn apply(zset: &mut Zset, model: &mut Model, limits: &ZsetLimits, op: &Op) {
             let got = zset.at(at).map(|(m, s)| (m.to_vec(), s));
             assert_eq!(got.as_ref(), model.items.get(at));
         }
-        Op::Compact => zset.compact(limits),
+        _ => unreachable!("an edit"),
     }
 }
 
