@@ -11,7 +11,7 @@ use super::Replication;
 /// Runs until the process ends.
 pub async fn run(repl: Arc<Replication>) {
     let mut next_second_ms = 0;
-    let mut next_ping_ms = 0;
+    let mut last_ping_ms = clock::unix_ms();
     loop {
         tokio::select! {
             () = repl.sync_wanted.notified() => {}
@@ -24,10 +24,15 @@ pub async fn run(repl: Arc<Replication>) {
             next_second_ms = now_ms + 1000;
             repl.expire_backlog(now_ms);
         }
-        if now_ms >= next_ping_ms {
-            let settings = repl.engine.config.current();
-            let period = i64::from(settings.replication.repl_ping_replica_period_seconds);
-            next_ping_ms = now_ms + period * 1000;
+        // Looked at every time, for it may have been changed.
+        let period_s = repl
+            .engine
+            .config
+            .current()
+            .replication
+            .repl_ping_replica_period_seconds;
+        if now_ms - last_ping_ms >= i64::from(period_s) * 1000 {
+            last_ping_ms = now_ms;
             repl.ping();
         }
     }

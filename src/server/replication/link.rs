@@ -27,6 +27,8 @@ const MAX_LINE: usize = 64 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Before the next try to receive a data set.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Why a link ended; the reason has been logged.
 pub enum Ended {
@@ -66,6 +68,9 @@ pub async fn run(repl: Arc<Replication>) {
                 }
                 tracing::info!("Connecting to MASTER {}:{}", primary.host, primary.port);
             } else {
+                if let Ended::Aborted = ended {
+                    tokio::time::sleep(BREATH).await;
+                }
                 let (host, port) = (&primary.host, primary.port);
                 let after = match ended {
                     Ended::Aborted => " after failure",
