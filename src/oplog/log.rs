@@ -197,14 +197,14 @@ impl Log {
         }
         let mut state = self.state.lock();
         if state.following {
-            return self.finish(state);
+            return self.publish(state);
         }
         state.begin_unit(unit.unix_s());
         for part in unit.parts() {
             state.select(part.db);
             state.put(part.for_aof, |chunks| chunks.put(part.bytes));
         }
-        self.finish(state)
+        self.publish(state)
     }
 
     /// As `append`, with the copies made before the lock is taken.
@@ -216,7 +216,7 @@ impl Log {
             .collect();
         let mut state = self.state.lock();
         if state.following {
-            return self.finish(state);
+            return self.publish(state);
         }
         state.begin_unit(unit.unix_s());
         for (db, for_aof, bytes) in parts {
@@ -229,7 +229,7 @@ impl Log {
                 }
             });
         }
-        self.finish(state)
+        self.publish(state)
     }
 
     /// Appends whole commands of the primary's stream as they came. `db_after` is the database
@@ -243,7 +243,7 @@ impl Log {
         if db_after.is_some() {
             state.db = db_after;
         }
-        self.finish(state)
+        self.publish(state)
     }
 
     /// Appends a command that is for replicas alone and for no database: PING, REPLCONF GETACK.
@@ -253,14 +253,14 @@ impl Log {
         }
         let mut state = self.state.lock();
         if state.following {
-            return self.finish(state);
+            return self.publish(state);
         }
         let mut scratch = std::mem::take(&mut state.scratch);
         scratch.clear();
         encode(&mut scratch, argv);
         state.put(false, |chunks| chunks.put(&scratch));
         state.scratch = scratch;
-        self.finish(state)
+        self.publish(state)
     }
 
     /// The next command brings its SELECT, whatever is selected now.
@@ -426,7 +426,14 @@ impl Log {
         self.wakeups.wake_all();
     }
 
-    /// Publishes what `state` now says and unlocks it.
+    /// Publishes the end of the stream and unlocks it.
+    fn publish(&self, state: MutexGuard<'_, State>) -> u64 {
+        let end = state.chunks.end();
+        self.end.store(end, Ordering::SeqCst);
+        end
+    }
+
+    /// As `publish`, when readers or the backlog have come or gone.
     fn finish(&self, state: MutexGuard<'_, State>) -> u64 {
         let end = state.chunks.end();
         self.end.store(end, Ordering::SeqCst);

@@ -1,40 +1,50 @@
-//! A data set as commands: the base of an AOF whose `aof-use-rdb-preamble` is off.
+//! A data set as commands: the base of a rewrite with `aof-use-rdb-preamble no`.
 //!
-//! Each key becomes the commands that make it, collections in portions of [`PORTION`] elements, so
-//! that no single command is huge.
+//! | value | commands |
+//! |---|---|
+//! | string | SET |
+//! | list, set | RPUSH, SADD |
+//! | hash | HMSET |
+//! | sorted set | ZADD |
+//! | expiry | PEXPIREAT behind the value |
+//!
+//! A collection comes in commands of at most 64 elements, so that no command is long to run. One
+//! batch at a time is in memory, whatever the size of the collection.
 
-use std::io::{self, Write};
-
-use crate::base::num;
-use crate::keyspace::value::list::End;
+use crate::base::num::fmt_f64;
+use crate::keyspace::value::list::{End, List};
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::oplog::effect::encode;
+use std::io::{self, Write};
 
-/// Elements of one command, as Redis portions them.
-const PORTION: usize = 64;
+/// Elements in one command.
+const BATCH: usize = 64;
 
-/// Writes keys as commands.
-pub struct Commands<'w> {
-    out: &'w mut dyn Write,
+/// Writes keys to `out`. What is written is complete after each call.
+pub struct Commands<W> {
+    out: W,
     db: Option<u32>,
+    /// One command.
     buffer: Vec<u8>,
 }
 
-impl<'w> Commands<'w> {
-    /// Begins a file.
-    pub fn new(out: &'w mut dyn Write) -> Commands<'w> {
-        Commands {
+impl<W: Write> Commands<W> {
+    /// A writer at the start of a file.
+    pub fn new(out: W) -> Self {
+        Self {
             out,
             db: None,
             buffer: Vec::new(),
         }
     }
 
-    /// Writes the commands that make one key.
-    ///
-    /// # Errors
-    /// What the file says.
+    /// A function library, by its source.
+    pub fn function(&mut self, code: &[u8]) -> io::Result<()> {
+        self.command(&[b"FUNCTION", b"LOAD", code])
+    }
+
+    /// A key with its value, in database `db`.
     pub fn entry(
         &mut self,
         db: u32,
@@ -43,124 +53,246 @@ impl<'w> Commands<'w> {
         expire_ms: Option<i64>,
     ) -> io::Result<()> {
         if self.db != Some(db) {
-            encode(&mut self.buffer, &[b"SELECT", db.to_string().as_bytes()]);
             self.db = Some(db);
+            self.command(&[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])?;
         }
         match value {
-            ValueRef::Str(s) => self.string(key, s),
-            ValueRef::List(list) => {
-                let mut run = Run::new(&mut self.buffer, b"RPUSH", key, 1);
-                list.visit(0..list.len(), End::Head, |elem| run.push(elem));
-                run.end();
-            }
+            ValueRef::Str(string) => self.string(key, string),
+            ValueRef::List(list) => self.list(key, list),
             ValueRef::Set(set) => {
-                let mut run = Run::new(&mut self.buffer, b"SADD", key, 1);
-                set.iter().for_each(|member| run.push(member));
-                run.end();
-            }
-            ValueRef::Zset(zset) => {
-                let mut run = Run::new(&mut self.buffer, b"ZADD", key, 2);
-                for (member, score) in zset.iter() {
-                    run.push(Elem::Bytes(&num::fmt_f64(score)));
-                    run.push(member);
-                }
-                run.end();
+                let mut batch = self.batch(b"SADD", key, 1, set.len());
+                set.iter().try_for_each(|member| batch.push(&[member]))
             }
             ValueRef::Hash(hash) => {
-                let mut run = Run::new(&mut self.buffer, b"HMSET", key, 2);
-                for record in hash.iter() {
-                    run.push(record.key);
-                    run.push(record.value);
-                }
-                run.end();
+                let mut batch = self.batch(b"HMSET", key, 2, hash.len());
+                hash.iter()
+                    .try_for_each(|record| batch.push(&[record.key, record.value]))
             }
+            ValueRef::Zset(zset) => {
+                let mut batch = self.batch(b"ZADD", key, 2, zset.len());
+                zset.iter().try_for_each(|(member, score)| {
+                    batch.push(&[Elem::Bytes(&fmt_f64(score)), member])
+                })
+            }
+        }?;
+        match expire_ms {
+            Some(at) => {
+                self.command(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()])
+            }
+            None => Ok(()),
         }
-        if let Some(at) = expire_ms {
-            encode(
-                &mut self.buffer,
-                &[b"PEXPIREAT", key, at.to_string().as_bytes()],
-            );
-        }
-        self.out.write_all(&self.buffer)?;
+    }
+
+    fn command(&mut self, argv: &[&[u8]]) -> io::Result<()> {
         self.buffer.clear();
-        Ok(())
+        encode(&mut self.buffer, argv);
+        self.send()
     }
 
-    fn string(&mut self, key: &[u8], value: StrRef<'_>) {
-        let mut scratch = itoa::Buffer::new();
-        encode(
-            &mut self.buffer,
-            &[b"SET", key, value.as_bytes(&mut scratch)],
-        );
+    fn send(&mut self) -> io::Result<()> {
+        const KEEP_BYTES: usize = 1024 * 1024;
+        let written = self.out.write_all(&self.buffer);
+        self.buffer.clear();
+        self.buffer.shrink_to(KEEP_BYTES);
+        written
     }
-}
 
-/// Elements on their way into commands of [`PORTION`] elements each.
-struct Run<'b> {
-    out: &'b mut Vec<u8>,
-    name: &'static [u8],
-    key: &'b [u8],
-    width: usize,
-    words: Vec<Vec<u8>>,
-}
+    fn string(&mut self, key: &[u8], value: StrRef<'_>) -> io::Result<()> {
+        self.command(&[b"SET", key, value.as_bytes(&mut itoa::Buffer::new())])
+    }
 
-impl<'b> Run<'b> {
-    fn new(out: &'b mut Vec<u8>, name: &'static [u8], key: &'b [u8], width: usize) -> Run<'b> {
-        Run {
-            out,
+    fn list(&mut self, key: &[u8], list: &List) -> io::Result<()> {
+        let mut batch = self.batch(b"RPUSH", key, 1, list.len());
+        let mut outcome = Ok(());
+        list.visit(0..list.len(), End::Head, |elem| {
+            if outcome.is_ok() {
+                outcome = batch.push(&[elem]);
+            }
+        });
+        outcome
+    }
+
+    fn batch<'a>(
+        &'a mut self,
+        name: &'static [u8],
+        key: &'a [u8],
+        words_each: usize,
+        elements: usize,
+    ) -> Batch<'a, W> {
+        Batch {
+            commands: self,
             name,
             key,
-            width,
-            words: Vec::new(),
+            words_each,
+            left: elements,
+            open: 0,
         }
     }
+}
 
-    fn push(&mut self, elem: Elem<'_>) {
-        self.words.push(elem.to_vec());
-        if self.words.len() == PORTION * self.width {
-            self.flush();
+/// The elements of one collection on their way into commands.
+struct Batch<'a, W> {
+    commands: &'a mut Commands<W>,
+    name: &'static [u8],
+    key: &'a [u8],
+    words_each: usize,
+    /// Elements not yet pushed.
+    left: usize,
+    /// Elements the present command still takes.
+    open: usize,
+}
+
+impl<W: Write> Batch<'_, W> {
+    fn push(&mut self, words: &[Elem<'_>]) -> io::Result<()> {
+        let buffer = &mut self.commands.buffer;
+        if self.open == 0 {
+            self.open = self.left.clamp(1, BATCH);
+            let count = 2 + self.open * self.words_each;
+            write!(buffer, "*{count}\r\n")?;
+            put(buffer, self.name)?;
+            put(buffer, self.key)?;
+        }
+        for word in words {
+            put(buffer, word.to_bytes(&mut itoa::Buffer::new()))?;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.open -= 1;
+        if self.open == 0 {
+            self.commands.send()
+        } else {
+            Ok(())
         }
     }
+}
 
-    fn flush(&mut self) {
-        let mut argv: Vec<&[u8]> = vec![self.name, self.key];
-        argv.extend(self.words.iter().map(Vec::as_slice));
-        encode(self.out, &argv);
-        self.words.clear();
-    }
-
-    fn end(mut self) {
-        if !self.words.is_empty() {
-            self.flush();
-        }
-    }
+fn put(buffer: &mut Vec<u8>, word: &[u8]) -> io::Result<()> {
+    write!(buffer, "${}\r\n", word.len())?;
+    buffer.extend_from_slice(word);
+    buffer.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::reader::CommandReader;
     use super::*;
-    use crate::keyspace::value::Str;
     use crate::keyspace::value::hash::{Hash, HashLimits};
+    use crate::keyspace::value::list::ListLimits;
+    use crate::keyspace::value::set::{Set, SetLimits};
+    use crate::keyspace::value::zset::{Zset, ZsetLimits};
+    use crate::keyspace::value::{Str, Value};
+    use std::collections::BTreeSet;
+
+    fn written(entries: &[(u32, &str, Value, Option<i64>)]) -> Vec<Vec<String>> {
+        let mut out = Vec::new();
+        let mut commands = Commands::new(&mut out);
+        for (db, key, value, expire_ms) in entries {
+            commands
+                .entry(*db, key.as_bytes(), value.as_ref(), *expire_ms)
+                .unwrap();
+        }
+        let mut reader = CommandReader::new(out.as_slice(), 0);
+        let mut read = Vec::new();
+        while let Some(argv) = reader.next_command().unwrap() {
+            read.push(
+                argv.iter()
+                    .map(|word| String::from_utf8(word.clone()).unwrap())
+                    .collect(),
+            );
+        }
+        assert_eq!(reader.offset(), out.len() as u64);
+        read
+    }
 
     #[test]
-    fn a_large_hash_is_portioned_and_its_expiry_comes_last() {
-        let mut hash = Hash::new();
-        for n in 0..65i64 {
-            hash.set(n, n, &HashLimits::default());
+    fn strings_databases_and_expiries() {
+        let read = written(&[
+            (0, "a", Str::new(b"12").into(), None),
+            (0, "b", Str::new(b"").into(), Some(1_700_000_000_123)),
+            (9, "c", Str::new(&[b'x'; 200]).into(), None),
+        ]);
+        let lines: Vec<String> = read.iter().map(|argv| argv.join(" ")).collect();
+        let long = format!("SET c {}", "x".repeat(200));
+        assert_eq!(
+            lines,
+            [
+                "SELECT 0",
+                "SET a 12",
+                "SET b ",
+                "PEXPIREAT b 1700000000123",
+                "SELECT 9",
+                &long
+            ]
+        );
+    }
+
+    /// Lengths around the batch, small and large encodings of each type.
+    const LENGTHS: [usize; 6] = [1, 63, 64, 65, 128, 1000];
+
+    /// Checks the commands' shape and returns their elements in order.
+    fn elements(read: &[Vec<String>], name: &str, each: usize) -> Vec<Vec<String>> {
+        let mut out = Vec::new();
+        let (_, full) = read[1..].split_last().unwrap();
+        assert!(full.iter().all(|argv| argv.len() == 2 + 64 * each));
+        for argv in &read[1..] {
+            assert_eq!((argv[0].as_str(), argv[1].as_str()), (name, "k"));
+            out.extend(argv[2..].chunks(each).map(<[String]>::to_vec));
         }
-        let mut file = Vec::new();
-        let mut commands = Commands::new(&mut file);
-        commands
-            .entry(3, b"h", ValueRef::Hash(&hash), Some(99))
-            .unwrap();
-        commands
-            .entry(3, b"s", ValueRef::Str(Str::new(b"x").as_ref()), None)
-            .unwrap();
-        let text = String::from_utf8(file).unwrap();
-        assert!(text.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*130\r\n$5\r\nHMSET\r\n"));
-        assert!(text.contains("*4\r\n$5\r\nHMSET\r\n$1\r\nh\r\n$2\r\n64\r\n$2\r\n64\r\n"));
-        assert!(text.contains("*3\r\n$9\r\nPEXPIREAT\r\n$1\r\nh\r\n$2\r\n99\r\n"));
-        assert!(text.ends_with("*3\r\n$3\r\nSET\r\n$1\r\ns\r\n$1\r\nx\r\n"));
-        assert_eq!(text.matches("SELECT").count(), 1);
+        out
+    }
+
+    #[test]
+    fn lists_keep_their_order() {
+        for length in LENGTHS {
+            let mut list = List::default();
+            let expected: Vec<String> = (0..length).map(|i| format!("{i}")).collect();
+            for text in &expected {
+                list.push(ListLimits::default(), End::Tail, &[text.as_bytes()]);
+            }
+            let read = written(&[(0, "k", list.into(), None)]);
+            assert_eq!(elements(&read, "RPUSH", 1).concat(), expected);
+        }
+    }
+
+    #[test]
+    fn sets_hashes_and_sorted_sets_are_complete() {
+        for length in LENGTHS {
+            for letter in ["", "m"] {
+                let (mut set, mut hash, mut zset) = (Set::new(), Hash::new(), Zset::new());
+                for i in 0..length {
+                    let text = format!("{letter}{i}");
+                    set.add(text.as_bytes(), &SetLimits::default());
+                    hash.set(text.as_bytes(), text.as_bytes(), &HashLimits::default());
+                    zset.insert(&ZsetLimits::default(), text.as_bytes(), i as f64 / 8.0);
+                }
+                let names: BTreeSet<String> = (0..length).map(|i| format!("{letter}{i}")).collect();
+                let read = written(&[(0, "k", set.into(), None)]);
+                let found: BTreeSet<String> =
+                    elements(&read, "SADD", 1).into_iter().flatten().collect();
+                assert_eq!(found, names);
+                let read = written(&[(0, "k", hash.into(), None)]);
+                let found = elements(&read, "HMSET", 2);
+                assert!(found.iter().all(|pair| pair[0] == pair[1]) && found.len() == length);
+                let read = written(&[(0, "k", zset.into(), None)]);
+                let found: BTreeSet<Vec<String>> = elements(&read, "ZADD", 2).into_iter().collect();
+                let expected = (0..length).map(|i| {
+                    vec![
+                        fmt_f64(i as f64 / 8.0).as_str().to_owned(),
+                        format!("{letter}{i}"),
+                    ]
+                });
+                assert_eq!(found, expected.collect());
+            }
+        }
+    }
+
+    #[test]
+    fn functions_are_loaded_by_their_source() {
+        let mut out = Vec::new();
+        Commands::new(&mut out).function(b"#!lua name=x").unwrap();
+        assert_eq!(
+            out,
+            b"*3\r\n$8\r\nFUNCTION\r\n$4\r\nLOAD\r\n$12\r\n#!lua name=x\r\n"
+        );
     }
 }

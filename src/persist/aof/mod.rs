@@ -13,7 +13,9 @@
 //! | [`control`] | the AOF of a server: off, on, waiting; sizes, automatic rewrites |
 //! | [`rewriting`] | one rewrite, from the snapshot to the switched manifest |
 //! | [`limiter`] | patience with rewrites that keep failing |
+//! | [`check`] | the program `redis-check-aof` |
 
+pub mod check;
 pub mod commands;
 pub mod control;
 pub mod engine;

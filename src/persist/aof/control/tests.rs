@@ -292,6 +292,22 @@ fn a_rewrite_replaces_the_files_and_loses_nothing() {
 }
 
 #[test]
+fn the_files_in_the_middle_of_a_rewrite_load_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::boot(dir.path(), options());
+    server.set(5, "before", "1");
+    let (rewrite, data) = server.begin();
+    server.set(5, "during", "2");
+    server.flush();
+    assert_eq!(server.manifest().len(), 3);
+    let expected = server.data.clone();
+    assert!(rewrite.run(|format, out| {
+        assert_eq!(server.on_disk(), expected);
+        write_base(&data, format, out)
+    }));
+}
+
+#[test]
 fn rewrites_under_write_load_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::boot(dir.path(), options());
