@@ -489,7 +489,12 @@ impl Rewrite {
 impl Drop for Rewrite {
     fn drop(&mut self) {
         if !self.concluded {
-            self.conclude(Err(Failure::Error));
+            let killed = self.is_cancelled();
+            self.conclude(Err(if killed {
+                Failure::Killed
+            } else {
+                Failure::Error
+            }));
         }
     }
 }
