@@ -42,6 +42,9 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
+/// Replies that may wait for a client that has yet to authenticate.
+const UNAUTHENTICATED_OUTPUT_BYTES: u64 = 1024;
+
 /// One connection's own state.
 struct Connection {
     transport: Transport,
@@ -129,6 +132,9 @@ impl Connection {
                     durability.wait(durable_at).await;
                 }
                 self.send(worker)?;
+                if !self.within_output_limit(worker) {
+                    return Ok(false);
+                }
                 match stop {
                     Stop::Drained => break,
                     Stop::Close => {
@@ -526,7 +532,11 @@ impl Connection {
     /// Whether what waits for the client is within `client-output-buffer-limit`.
     fn within_output_limit(&self, worker: &Worker) -> bool {
         let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
-        let limit = worker.hard_output_limit(self.client.kind() == ClientKind::Pubsub);
+        let limit = if self.session.authenticated {
+            worker.hard_output_limit(self.client.kind() == ClientKind::Pubsub)
+        } else {
+            UNAUTHENTICATED_OUTPUT_BYTES
+        };
         if limit == 0 || waiting as u64 <= limit {
             return true;
         }
