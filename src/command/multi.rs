@@ -22,6 +22,10 @@ pub struct Queue {
     pub failed: bool,
     /// The flags of all queued commands together.
     pub flags: CommandFlags,
+    /// A queued command may not run while data are loaded.
+    pub denies_loading: bool,
+    /// A queued command may not run on stale data.
+    pub denies_stale: bool,
     bytes: usize,
 }
 
@@ -30,6 +34,8 @@ impl Queue {
     pub fn push(&mut self, args: &[&[u8]], flags: CommandFlags) {
         self.bytes += args.iter().map(|a| a.len()).sum::<usize>();
         self.flags.insert(flags);
+        self.denies_loading |= !flags.contains(CommandFlags::LOADING);
+        self.denies_stale |= !flags.contains(CommandFlags::STALE);
         self.commands
             .push(args.iter().map(|a| (*a).into()).collect());
     }

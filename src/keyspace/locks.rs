@@ -195,6 +195,15 @@ impl<'a> Locked<'a> {
         Some(unsafe { &mut *cell.shard.get() })
     }
 
+    /// Tells the locked shards the instant of their unit.
+    pub fn set_instant(&mut self, now_ms: i64) {
+        for i in self.mask.iter() {
+            if let Some(shard) = self.shard(i) {
+                shard.now_ms = now_ms;
+            }
+        }
+    }
+
     /// The shard of a hash.
     #[inline]
     pub fn shard_for(&mut self, hash: u64) -> Option<&mut Shard> {

@@ -58,13 +58,21 @@ impl Captured {
     }
 }
 
+/// A client's watch on a key.
+struct Watch {
+    flag: WatchFlag,
+    /// There was no such key when the watch began, or it was due. As long as that stays so,
+    /// nothing has changed for the client.
+    was_gone: bool,
+}
+
 /// One database's slice in one shard.
 pub struct Db {
     /// The keys.
     pub table: Table,
     /// Number that the database had when the running snapshot began.
     label: usize,
-    watched: HashMap<Box<[u8]>, SmallVec<[WatchFlag; 1]>>,
+    watched: HashMap<Box<[u8]>, SmallVec<[Watch; 1]>>,
     /// Segment from which active expiry goes on.
     pub expire_from: usize,
 }
@@ -79,6 +87,8 @@ pub struct Shard {
     flushed: Vec<(usize, Table)>,
     /// Offset behind the newest write of this shard in the oplog.
     pub last_write: u64,
+    /// The instant of the unit that holds the lock, Unix milliseconds.
+    pub now_ms: i64,
 }
 
 impl Shard {
@@ -97,6 +107,7 @@ impl Shard {
             captures: Vec::new(),
             flushed: Vec::new(),
             last_write: 0,
+            now_ms: 0,
         }
     }
 
@@ -138,7 +149,7 @@ impl Shard {
         if let Some(d) = self.dbs.get_mut(db)
             && !d.watched.is_empty()
         {
-            d.tell_watchers(key);
+            d.tell_watchers(key, self.now_ms);
         }
     }
 
@@ -234,13 +245,12 @@ impl Shard {
     /// snapshot runs they go to it instead.
     pub fn flush(&mut self, db: usize, shard_bits: u32) -> Option<Table> {
         let d = self.dbs.get_mut(db)?;
-        let watched: SmallVec<[Box<[u8]>; 8]> = d.watched.keys().cloned().collect();
-        for key in watched {
-            if d.table.find(super::hash::of(&key), &key).is_some() {
-                d.tell_watchers(&key);
+        let table = std::mem::replace(&mut d.table, Table::new(shard_bits));
+        for key in d.watched.keys() {
+            if table.find(super::hash::of(key), key).is_some() {
+                d.tell_watchers(key, self.now_ms);
             }
         }
-        let table = std::mem::replace(&mut d.table, Table::new(shard_bits));
         d.expire_from = 0;
         if self.capturing && !table.is_empty() {
             self.flushed.push((d.label, table));
@@ -262,7 +272,7 @@ impl Shard {
                 std::mem::swap(&mut mine.table, &mut theirs.table);
                 for key in mine.watched.keys() {
                     if mine.table.find(super::hash::of(key), key).is_some() {
-                        mine.tell_watchers(key);
+                        mine.tell_watchers(key, self.now_ms);
                     }
                 }
             }
@@ -286,9 +296,6 @@ impl Shard {
                 })
             })
             .collect();
-        for (db, key) in keys {
-            self.touched(db, &key);
-        }
         self.dbs.swap(a, b);
         let (low, high) = (a.min(b), a.max(b));
         if low != high {
@@ -297,15 +304,21 @@ impl Shard {
                 std::mem::swap(&mut p.watched, &mut q.watched);
             }
         }
+        for (db, key) in keys {
+            self.touched(db, &key);
+        }
     }
 
     /// Registers a client that watches `key`.
     pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let now_ms = self.now_ms;
         if let Some(d) = self.dbs.get_mut(db) {
+            let was_gone = d.is_gone(key, now_ms);
+            let flag = Arc::clone(flag);
             d.watched
                 .entry(key.into())
                 .or_default()
-                .push(Arc::clone(flag));
+                .push(Watch { flag, was_gone });
         }
     }
 
@@ -315,7 +328,7 @@ impl Shard {
             return;
         };
         if let Some(flags) = d.watched.get_mut(key) {
-            flags.retain(|f| !Arc::ptr_eq(f, flag));
+            flags.retain(|w| !Arc::ptr_eq(&w.flag, flag));
             if flags.is_empty() {
                 d.watched.remove(key);
             }
@@ -380,10 +393,19 @@ impl Shard {
 }
 
 impl Db {
-    fn tell_watchers(&self, key: &[u8]) {
-        if let Some(flags) = self.watched.get(key) {
-            for f in flags {
-                f.store(true, Ordering::Release);
+    /// Whether there is no such key, or it is due.
+    fn is_gone(&self, key: &[u8], now_ms: i64) -> bool {
+        let found = self.table.find(super::hash::of(key), key);
+        let entry = found.and_then(|pos| self.table.entry(pos));
+        entry.is_none_or(|e| e.expire_ms().is_some_and(|at| at <= now_ms))
+    }
+
+    /// Tells the clients that watch `key`, which has just changed.
+    fn tell_watchers(&self, key: &[u8], now_ms: i64) {
+        if let Some(watches) = self.watched.get(key) {
+            let is_gone = self.is_gone(key, now_ms);
+            for w in watches.iter().filter(|w| !(w.was_gone && is_gone)) {
+                w.flag.store(true, Ordering::Release);
             }
         }
     }

@@ -46,7 +46,12 @@ pub struct Unit<'a> {
 
 impl<'a> Unit<'a> {
     /// A unit over locked shards.
-    pub fn new(locked: Locked<'a>, options: UnitOptions, effects: &'a mut UnitEffects) -> Unit<'a> {
+    pub fn new(
+        mut locked: Locked<'a>,
+        options: UnitOptions,
+        effects: &'a mut UnitEffects,
+    ) -> Unit<'a> {
+        locked.set_instant(options.now_ms);
         Unit {
             locked,
             options,
@@ -88,6 +93,7 @@ impl<'a> Unit<'a> {
     pub fn relock(&mut self, mask: ShardMask) {
         debug_assert!(self.locked.mask().is_empty(), "a unit locks once");
         self.locked = self.keyspace().lock(mask);
+        self.locked.set_instant(self.options.now_ms);
     }
 
     /// Asks the processor for what a lookup will read.

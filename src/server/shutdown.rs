@@ -5,7 +5,7 @@
 //! wrong, or FORCE was said, does the main loop end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub struct Shutdown {
     aborted: AtomicBool,
     done: AtomicBool,
     ended: Notify,
+    /// How long it waits for replicas, Unix milliseconds; 0 while it does not.
+    waits_until_ms: AtomicI64,
     caught_up: Mutex<CaughtUp>,
     /// Runs right before the end: flushes what must be on disk.
     last_words: Mutex<Box<dyn Fn() + Send + Sync>>,
@@ -44,6 +46,7 @@ impl Shutdown {
             aborted: AtomicBool::new(false),
             done: AtomicBool::new(false),
             ended: Notify::new(),
+            waits_until_ms: AtomicI64::new(0),
             caught_up: Mutex::new(Box::new(|| true)),
             last_words: Mutex::new(Box::new(|| ())),
         }
@@ -78,6 +81,12 @@ impl Shutdown {
             return;
         }
         waiting.await;
+    }
+
+    /// Milliseconds that a shutdown still waits for replicas at most, if one does.
+    pub fn waits_ms(&self) -> Option<i64> {
+        let until = self.waits_until_ms.load(Ordering::Relaxed);
+        (until > 0).then(|| (until - clock::unix_ms()).max(0))
     }
 
     /// Stops a shutdown that waits for replicas. Whether there was one.
@@ -130,6 +139,7 @@ impl Shutdown {
         tracing::info!("Waiting for replicas before shutting down.");
         let now_ms = clock::unix_ms();
         let until = now_ms + i64::from(seconds) * 1000;
+        self.waits_until_ms.store(until, Ordering::Relaxed);
         self.engine
             .hold_clients(PauseReason::Shutdown, now_ms, until, false);
         let mut went_on = true;
@@ -142,6 +152,7 @@ impl Shutdown {
         }
         self.engine
             .release_clients(PauseReason::Shutdown, clock::unix_ms());
+        self.waits_until_ms.store(0, Ordering::Relaxed);
         went_on
     }
 

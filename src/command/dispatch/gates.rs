@@ -113,10 +113,14 @@ impl Engine {
         if s.origin != Origin::Client {
             return Ok(());
         }
+        let mut denies_stale = !flags.contains(CommandFlags::STALE);
+        let mut denies_loading = !flags.contains(CommandFlags::LOADING);
         if command.spec.name == "exec"
             && let Some(q) = &s.multi
         {
             flags.insert(q.flags);
+            denies_stale |= q.denies_stale;
+            denies_loading |= q.denies_loading;
         }
         let writes = flags.contains(CommandFlags::WRITE);
         if Gate::OUT_OF_MEMORY.among(gates)
@@ -133,12 +137,12 @@ impl Engine {
                 "READONLY You can't write against a read only replica.",
             ));
         }
-        if Gate::STALE.among(gates) && !flags.contains(CommandFlags::STALE) {
+        if Gate::STALE.among(gates) && denies_stale {
             return Err(fixed(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             ));
         }
-        if Gate::LOADING.among(gates) && !flags.contains(CommandFlags::LOADING) {
+        if Gate::LOADING.among(gates) && denies_loading {
             return Err(fixed("LOADING Redis is loading the dataset in memory"));
         }
         if s.client.kind() == ClientKind::Replica

@@ -43,6 +43,9 @@ pub fn server(parts: &Parts, out: &mut String) {
     line(out, "hz", settings.process.hz);
     line(out, "configured_hz", settings.process.hz);
     line(out, "lru_clock", clock::lru_seconds_at(now_us / 1000));
+    if let Some(ms) = parts.shutdown.waits_ms() {
+        line(out, "shutdown_in_milliseconds", ms);
+    }
     line(out, "executable", &parts.executable);
     let file = parts.engine.config.file();
     line(
