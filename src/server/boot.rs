@@ -25,6 +25,7 @@ use crate::keyspace::locks::Keyspace;
 use crate::net::listener::{Bound, Listeners};
 use crate::net::worker::{Takeover, Workers};
 use crate::oplog::log::Log;
+use crate::persist::aof::folder::AofError;
 
 use super::host::{Parts, ServerHost};
 use super::lazyfree::Lazyfree;
@@ -36,6 +37,17 @@ use super::saving::Saver;
 use super::settings::Effects;
 use super::shutdown::Shutdown;
 use super::{cron, logging, logo, memory, process};
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// Nobody has logged it yet.
+    #[error("{0}")]
+    Untold(#[from] io::Error),
+    /// The append-only file cannot be used; its part has logged why, in Redis's lines.
+    #[error("{0}")]
+    AppendOnlyFile(#[from] AofError),
+}
 
 /// Starts a server and serves until it is told to stop.
 pub fn run(executable: &str, source: LoadSource) -> ExitCode {
@@ -53,7 +65,9 @@ pub fn run(executable: &str, source: LoadSource) -> ExitCode {
     match start(executable, config, &source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            tracing::warn!("{e}");
+            if let StartError::Untold(e) = e {
+                tracing::warn!("{e}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -70,7 +84,7 @@ fn load_config(source: &LoadSource) -> Result<Config, LoadError> {
     })
 }
 
-fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()> {
+fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), StartError> {
     let settings = config.settings();
     std::env::set_current_dir(&settings.process.dir)?;
     logging::set_level(settings.process.loglevel);
@@ -99,10 +113,11 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> io::Result<()
         parts: OnceLock::new(),
     });
     let engine = engine(config, Arc::<ServerHost>::clone(&host))?;
+    // Before the files are looked at: what is wrong with them is told by a server that is there.
+    tracing::info!("Server initialized");
     let parts = parts(&engine, &host, executable)?;
     super::settings::register(&host.effects, &engine);
     super::settings::register_replication(&host.effects, &parts.replication);
-    tracing::info!("Server initialized");
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let takeover: Arc<dyn Takeover> = Arc::new(Arc::clone(&parts.replication));
@@ -149,14 +164,18 @@ fn prepare(config: &Config, in_background: bool) -> io::Result<Arc<Settings>> {
 }
 
 /// The parts above the commands, made known to the engine's host.
-fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> io::Result<Arc<Parts>> {
+fn parts(
+    engine: &Arc<Engine>,
+    host: &ServerHost,
+    executable: &str,
+) -> Result<Arc<Parts>, StartError> {
     let saver = Arc::new(Saver::new(Arc::clone(engine)));
     let load = Arc::new(LoadStatus::default());
     let replication = Replication::new(Arc::clone(engine), Arc::clone(&saver), Arc::clone(&load));
     let shutdown = Shutdown::new(Arc::clone(engine), Arc::clone(&saver));
     let replicas = Arc::clone(&replication);
     shutdown.set_caught_up(Box::new(move || replicas.caught_up()));
-    let aof = super::aof::open(engine).map_err(io::Error::other)?;
+    let aof = super::aof::open(engine)?;
     let parts = Arc::new(Parts {
         engine: Arc::clone(engine),
         saver,
@@ -182,7 +201,7 @@ fn parts(engine: &Arc<Engine>, host: &ServerHost, executable: &str) -> io::Resul
 }
 
 /// Loads the data set from disk, on a thread, while clients are told LOADING.
-async fn load(parts: &Arc<Parts>) -> io::Result<()> {
+async fn load(parts: &Arc<Parts>) -> Result<(), StartError> {
     let me = Arc::clone(parts);
     parts.load.active.store(true, Ordering::Relaxed);
     parts
@@ -200,7 +219,7 @@ async fn load(parts: &Arc<Parts>) -> io::Result<()> {
 }
 
 /// Loads the AOF if it is on, the RDB file otherwise, and begins to append.
-fn load_from_disk(parts: &Parts) -> io::Result<()> {
+fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
     let settings = parts.engine.config.settings();
     let fatal = |e: &dyn std::fmt::Display| {
         io::Error::other(format!(
@@ -208,8 +227,8 @@ fn load_from_disk(parts: &Parts) -> io::Result<()> {
         ))
     };
     if settings.aof.appendonly {
-        super::aof::load(&parts.engine, &parts.aof, &parts.load).map_err(|e| fatal(&e))?;
-        return super::aof::start(&parts.engine, &parts.aof).map_err(io::Error::other);
+        super::aof::load(&parts.engine, &parts.aof, &parts.load)?;
+        return Ok(super::aof::start(&parts.engine, &parts.aof)?);
     }
     let mode = LoadMode {
         keep_due: settings.replication.replicaof.is_some(),
