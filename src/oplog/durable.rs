@@ -7,17 +7,23 @@
 //! releases every reply that waited for it.
 //!
 //! [`Need`] says what a reply must wait for under the policy in force. While the AOF cannot be
-//! written under `everysec` or `no`, the need is [`Need::Nothing`]: as in Redis, writes are then
+//! written under `everysec` or `no`, the need is [`Need::Accepted`]: as in Redis, writes are then
 //! refused by MISCONF, and replies to what was accepted before are not held back for ever.
+//!
+//! An AOF that was just switched on counts for nothing until its first base is complete: until
+//! then [`Durability::synced_offset`], which WAITAOF and acknowledgements to a primary go by, is 0.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// What the reply to a write waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing: there is no AOF, or it is failing under a policy that tolerates that.
+    /// Nothing: there is no AOF.
     Nothing,
+    /// Nothing at present, although there is an AOF, or will be: it is failing or busy with an
+    /// fsync under a policy that tolerates that, or waits for its first rewrite.
+    Accepted,
     /// The write has been handed to the kernel (`everysec` and `no`).
     Written,
     /// The write is on disk (`always`).
@@ -30,6 +36,8 @@ pub struct Durability {
     written: AtomicU64,
     synced: AtomicU64,
     need: AtomicU8,
+    /// Whether what is synced lacks the base it belongs to.
+    baseless: AtomicBool,
     waiting: AtomicUsize,
     moved: Notify,
 }
@@ -40,16 +48,20 @@ impl Durability {
         self.written.load(Ordering::SeqCst)
     }
 
-    /// Log offset up to which the AOF is on disk.
+    /// Log offset up to which the AOF is on disk, base included.
     pub fn synced_offset(&self) -> u64 {
+        if self.baseless.load(Ordering::SeqCst) {
+            return 0;
+        }
         self.synced.load(Ordering::SeqCst)
     }
 
     /// What replies to writes wait for at present.
     pub fn need(&self) -> Need {
         match self.need.load(Ordering::SeqCst) {
-            1 => Need::Written,
-            2 => Need::Synced,
+            1 => Need::Accepted,
+            2 => Need::Written,
+            3 => Need::Synced,
             _ => Need::Nothing,
         }
     }
@@ -58,8 +70,9 @@ impl Durability {
     pub fn set_need(&self, need: Need) {
         let code = match need {
             Need::Nothing => 0,
-            Need::Written => 1,
-            Need::Synced => 2,
+            Need::Accepted => 1,
+            Need::Written => 2,
+            Need::Synced => 3,
         };
         self.need.store(code, Ordering::SeqCst);
         self.wake();
@@ -69,9 +82,9 @@ impl Durability {
     /// batch: two loads.
     pub fn is_reached(&self, offset: u64) -> bool {
         match self.need() {
-            Need::Nothing => true,
+            Need::Nothing | Need::Accepted => true,
             Need::Written => self.written_offset() >= offset,
-            Need::Synced => self.synced_offset() >= offset,
+            Need::Synced => self.synced.load(Ordering::SeqCst) >= offset,
         }
     }
 
@@ -96,6 +109,12 @@ impl Durability {
     /// Publishes that the disk has the log up to `offset`.
     pub fn publish_synced(&self, offset: u64) {
         self.synced.store(offset, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Says whether the AOF still lacks its base.
+    pub fn set_baseless(&self, baseless: bool) {
+        self.baseless.store(baseless, Ordering::SeqCst);
         self.wake();
     }
 
@@ -188,6 +207,18 @@ mod tests {
         thread::sleep(Duration::from_millis(10));
         durability.set_need(Need::Nothing);
         waiter.join().unwrap();
+    }
+
+    #[test]
+    fn an_aof_without_its_base_has_synced_nothing_yet_holds_no_reply_back() {
+        let durability = Durability::default();
+        durability.set_need(Need::Synced);
+        durability.set_baseless(true);
+        durability.publish_synced(7);
+        assert_eq!(durability.synced_offset(), 0);
+        assert!(durability.is_reached(7) && !durability.is_reached(8));
+        durability.set_baseless(false);
+        assert_eq!(durability.synced_offset(), 7);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::rewriting::{Format, write_file};
 use super::sink::Target;
 use super::status::Status;
 use super::writer::{OnFatal, Writer};
+use crate::oplog::durable::Need;
 use crate::oplog::log::Log;
 use parking_lot::Mutex;
 use std::fs::OpenOptions;
@@ -358,6 +359,7 @@ impl Aof {
             life.scheduled = other_snapshot || nested;
             (life.cancel.clone(), self.status.clear_errors())
         };
+        self.wait_for_base();
         if errors.sync {
             warn!("AOF reopen, just ignore the AOF fsync error in bio job");
         }
@@ -389,6 +391,8 @@ impl Aof {
     /// The rewrite that [`Aof::enable`] asked for could not begin.
     pub fn enable_failed(&self) {
         self.life.lock().state = State::Off;
+        self.no_base_awaited();
+        self.log.durability().set_need(Need::Nothing);
         warn!(
             "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. \
              Check the above logs for more info about the error."
@@ -414,9 +418,21 @@ impl Aof {
                 Err(error) => warn!("Fail to fsync the AOF file: {}", strerror(&error)),
             }
         }
+        self.no_base_awaited();
+        self.log.durability().set_need(Need::Nothing);
         if let Some(cancel) = cancel {
             self.kill(&cancel);
         }
+    }
+
+    /// Nothing is durable until the first base is complete, but it will be.
+    pub(super) fn wait_for_base(&self) {
+        self.log.durability().set_baseless(true);
+        self.log.durability().set_need(Need::Accepted);
+    }
+
+    pub(super) fn no_base_awaited(&self) {
+        self.log.durability().set_baseless(false);
     }
 
     /// Brings the AOF to disk before the process ends, and notes where it ends.

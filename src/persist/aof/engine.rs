@@ -492,7 +492,7 @@ impl Engine {
     fn publish_need(&self) {
         let need = match self.policy.fsync {
             Fsync::Always if !self.syncs_suspended() => Need::Synced,
-            _ if self.is_failing() || self.syncing.is_some() => Need::Nothing,
+            _ if self.is_failing() || self.syncing.is_some() => Need::Accepted,
             _ => Need::Written,
         };
         let durability = self.cursor.log().durability();

@@ -408,6 +408,7 @@ impl Rewrite {
                 life.state = State::On;
             }
         }
+        aof.no_base_awaited();
         aof.delete_history();
         info!("Background AOF rewrite finished successfully");
         let took_us = clock::mono_us().saturating_sub(began_us);
@@ -449,8 +450,10 @@ impl Rewrite {
             Err(Failure::Killed) => {}
         }
         self.note_times(&mut life);
-        if life.state == State::WaitRewrite {
-            life.scheduled = true;
+        let waits = life.state == State::WaitRewrite;
+        life.scheduled |= waits;
+        if waits {
+            aof.wait_for_base();
         }
         succeeded
     }

@@ -416,6 +416,7 @@ fn switched_on_at_run_time_it_counts_from_the_first_rewrite_that_succeeds() {
     assert!(!folder(dir.path()).file("temp-a.incr".as_ref()).exists());
     assert_eq!(server.manifest(), Vec::<String>::new());
     assert!(server.aof.info().scheduled, "it tries again");
+    assert_eq!(server.log.durability().need(), Need::Accepted);
     assert!(!server.log.is_active());
 
     let (rewrite, data) = server.begin();
@@ -424,6 +425,10 @@ fn switched_on_at_run_time_it_counts_from_the_first_rewrite_that_succeeds() {
     assert_eq!(server.aof.info().state, State::On);
     server.set(0, "newer", "z");
     server.flush();
+    assert_eq!(
+        server.log.durability().synced_offset(),
+        server.log.end_offset()
+    );
     starts_with(
         &server.manifest(),
         &["file a.1.base.rdb", "file a.1.incr.aof"],
@@ -432,6 +437,7 @@ fn switched_on_at_run_time_it_counts_from_the_first_rewrite_that_succeeds() {
 
     server.aof.disable(None);
     assert!(!server.log.is_active());
+    assert_eq!(server.log.durability().need(), Need::Nothing);
     assert!(server.manifest()[1].contains(" endoffset "));
     server.set(0, "unlogged", "1");
     assert!(!server.on_disk().contains_key("0:unlogged"));

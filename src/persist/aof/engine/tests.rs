@@ -317,7 +317,7 @@ fn a_full_disk_leaves_whole_commands_and_loses_none_once_there_is_room() {
         assert_eq!(
             bench.durability().need(),
             if room < whole.len() {
-                Need::Nothing
+                Need::Accepted
             } else {
                 Need::Written
             }
