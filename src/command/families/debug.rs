@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::num;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::Expiry;
+use crate::keyspace::unit::{Expiry, ExpiryMode};
 use crate::keyspace::value::ValueRef;
 use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::reply::Reply;
@@ -164,9 +164,16 @@ fn digest_values(ctx: &mut Ctx<'_>, keys: &[&[u8]], reply: &mut Reply) {
     }
 }
 
-/// `DEBUG OBJECT key`
+/// `DEBUG OBJECT key`. A key that is due and still there, as on a replica, is shown too.
 fn object(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
     lock_keys(ctx, &[key]);
+    let usual = std::mem::replace(&mut ctx.unit.options.expiry, ExpiryMode::Ignore);
+    let outcome = describe(ctx, key, reply);
+    ctx.unit.options.expiry = usual;
+    outcome
+}
+
+fn describe(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
     let now_s = crate::base::clock::lru_seconds_at(ctx.now_ms());
     let host = &ctx.engine.host;
     let db = ctx.session.db;
