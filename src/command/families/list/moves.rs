@@ -21,15 +21,13 @@ fn move_one(ctx: &mut Ctx<'_>, args: &[&[u8]], from: End, to: End, reply: &mut R
     }
     ctx.lookup::<List>(destination)?;
     let limits = limits::list(ctx.settings);
-    // In one list the element is back before anybody asks whether the list is empty.
     let within = source == destination;
     let popped = ctx.update::<List, _>(source, Missing::Skip, |list| {
-        let popped = pop_one(list, limits, from);
-        if let Some(value) = &popped
-            && within
-        {
-            list.push(limits, to, &[value]);
-        }
+        let popped = if within {
+            rotate(list, limits, from, to)
+        } else {
+            pop_one(list, limits, from)
+        };
         (popped, 1)
     })?;
     let Some((Some(value), emptied)) = popped else {
@@ -48,4 +46,21 @@ fn move_one(ctx: &mut Ctx<'_>, args: &[&[u8]], from: End, to: End, reply: &mut R
     pops::notify_pop(ctx, from, source, emptied);
     reply.bulk(&value);
     Ok(Effect::Verbatim)
+}
+
+/// Moves an element within its list. A list must not change its form for being an element shorter
+/// or longer in between: one in several nodes gets the element before it loses it.
+fn rotate(list: &mut List, limits: ListLimits, from: End, to: End) -> Option<Vec<u8>> {
+    if list.encoding() != "quicklist" {
+        let value = pop_one(list, limits, from)?;
+        list.push(limits, to, &[&value]);
+        return Some(value);
+    }
+    let index = match from {
+        End::Head => 0,
+        End::Tail => list.len().checked_sub(1)?,
+    };
+    let value = list.get(index, |elem| elem.to_vec())?;
+    list.push(limits, to, &[&value]);
+    pop_one(list, limits, from)
 }

@@ -275,3 +275,21 @@ fn what_is_no_list_and_no_count_is_refused() {
         ),
     ]);
 }
+
+#[test]
+fn a_rotation_leaves_the_form_of_the_list_alone() {
+    let mut t = TestServer::with(&["--list-max-listpack-size", "4"]);
+    t.run("RPUSH full 1 2 3 4");
+    t.run("RPUSH long 1 2 3 4 5");
+    t.run("LPOP long 2");
+    t.expect(&[
+        ("OBJECT ENCODING full", r#""listpack""#),
+        ("OBJECT ENCODING long", r#""quicklist""#),
+        ("LMOVE full full LEFT RIGHT", r#""1""#),
+        ("LMOVE long long RIGHT LEFT", r#""5""#),
+        ("LRANGE full 0 -1", r#"["2", "3", "4", "1"]"#),
+        ("LRANGE long 0 -1", r#"["5", "3", "4"]"#),
+        ("OBJECT ENCODING full", r#""listpack""#),
+        ("OBJECT ENCODING long", r#""quicklist""#),
+    ]);
+}
