@@ -97,6 +97,15 @@ impl<S: Subscriber> Layer<S> for RedisLayer {
     }
 }
 
+/// A warning as a line of the log, for a program that has no log of its own.
+pub fn line_of_warning(text: &str) -> String {
+    format!(
+        "{}:C {} # {text}\n",
+        std::process::id(),
+        timestamp(clock::unix_ms())
+    )
+}
+
 struct Message(String);
 
 impl Visit for Message {

@@ -8,14 +8,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{LoadSource, REDIS_VERSION};
+use crate::persist::aof::check::Console;
 
-use super::boot;
+use super::{boot, logging};
 
 /// The programs in the binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
     Server,
     CheckRdb,
+    CheckAof,
 }
 
 /// The program that a name asks for.
@@ -23,6 +25,9 @@ fn by_name(name: &[u8]) -> Option<Program> {
     let base = name.rsplit(|b| *b == b'/').next().unwrap_or(name);
     if base.ends_with(b"check-rdb") {
         return Some(Program::CheckRdb);
+    }
+    if base.ends_with(b"check-aof") {
+        return Some(Program::CheckAof);
     }
     None
 }
@@ -35,6 +40,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let program = by_name(executable.as_bytes());
     let named = rest.first().and_then(|a| match a.as_bytes() {
         b"check-rdb" => Some(Program::CheckRdb),
+        b"check-aof" => Some(Program::CheckAof),
         _ => None,
     });
     match (program, named) {
@@ -52,6 +58,18 @@ fn run(program: Program, executable: &OsString, args: Vec<OsString>) -> ExitCode
             words.extend(args.iter().map(|a| a.to_string_lossy().into_owned()));
             let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
             let code = crate::persist::rdb::check::run(&words, REDIS_VERSION, &mut out, &mut err);
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        Program::CheckAof => {
+            let mut words = vec![executable.clone()];
+            words.extend(args);
+            let mut console = Console {
+                input: &mut std::io::stdin().lock(),
+                out: &mut std::io::stdout(),
+                log_line: &logging::line_of_warning,
+                version: REDIS_VERSION,
+            };
+            let code = crate::persist::aof::check::run(&words, &mut console);
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
     }

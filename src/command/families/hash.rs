@@ -1,7 +1,7 @@
 //! Hashes, without the expiry of fields.
 
 use crate::base::long_double::LongDouble;
-use crate::base::num;
+use crate::base::{glob, num};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::command::limits;
 use crate::keyspace::unit::{Missing, NotifyClass};
@@ -11,6 +11,7 @@ use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::errors;
 use crate::resp::reply::Reply;
 
+use super::scan::{ScanOptions, Scanned, parse_cursor};
 use super::{Family, Locks};
 
 /// The family.
@@ -31,6 +32,7 @@ pub const HANDLERS: Family = &[
     ("hvals", hvals, Locks::Keys),
     ("hgetall", hgetall, Locks::Keys),
     ("hrandfield", hrandfield, Locks::Keys),
+    ("hscan", hscan, Locks::Keys),
 ];
 
 /// Replies of more fields than this are formatted after the locks are released.
@@ -404,6 +406,60 @@ fn random_fields(hash: &Hash, count: i64, with_values: bool, reply: &mut Reply) 
     heading(reply, n);
     for record in (0..n).map_while(|_| hash.random()) {
         one(reply, record.key, record.value);
+    }
+}
+
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
+fn hscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let cursor = parse_cursor(arg(args, 2))?;
+    let Some(hash) = ctx.read_as::<Hash>(arg(args, 1))? else {
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(Effect::None);
+    };
+    // Only a hash that is there has its options looked at, as in Redis.
+    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Fields)?;
+    let (count, no_values) = (options.count, options.no_values);
+    if count <= DEFER_ABOVE {
+        scan(hash, cursor, count, options.pattern, no_values, reply);
+        return Ok(Effect::None);
+    }
+    let hash = hash.clone();
+    let pattern = options.pattern.map(<[u8]>::to_vec);
+    reply.deferred(Box::new(move |r| {
+        scan(&hash, cursor, count, pattern.as_deref(), no_values, r);
+    }));
+    Ok(Effect::None)
+}
+
+fn scan(
+    hash: &Hash,
+    cursor: u64,
+    count: usize,
+    pattern: Option<&[u8]>,
+    no_values: bool,
+    reply: &mut Reply,
+) {
+    let mut buffer = itoa::Buffer::new();
+    let mut found = Vec::new();
+    let next = hash.scan(cursor, count, |record| {
+        if pattern.is_none_or(|p| glob::matches(p, record.key.to_bytes(&mut buffer), false)) {
+            found.push(record);
+        }
+    });
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(if no_values {
+        found.len()
+    } else {
+        found.len() * 2
+    });
+    for record in found {
+        bulk(reply, record.key);
+        if !no_values {
+            bulk(reply, record.value);
+        }
     }
 }
 
