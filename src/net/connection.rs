@@ -297,9 +297,9 @@ impl Connection {
                         break;
                     }
                     if args.len() == first {
-                        if bounds.is_empty() {
-                            *pos = at;
-                        }
+                        // A blank belongs to the request before it, so that what is left over
+                        // begins where the parser thinks it does.
+                        *bounds.last_mut().map_or(&mut *pos, |(_, _, end)| end) = at;
                         continue;
                     }
                     bounds.push((first, args.len(), at));
@@ -341,19 +341,24 @@ impl Connection {
             return self.after(worker, ran, durable_at);
         }
         if let Some(e) = failure {
-            tracing::debug!(
-                "Protocol error ({}) from client: {}",
-                e.log_reason(),
-                self.client.addr
-            );
-            reply.error(e.reply_text());
-            return Some(Stop::Close);
+            return Some(self.refuse(&e, reply));
         }
         if !more {
             return Some(Stop::Drained);
         }
         *pos = at;
         None
+    }
+
+    /// Replies to bytes that are no request; the connection closes.
+    fn refuse(&self, e: &ProtocolError, reply: &mut Reply) -> Stop {
+        tracing::debug!(
+            "Protocol error ({}) from client: {}",
+            e.log_reason(),
+            self.client.addr
+        );
+        reply.error(e.reply_text());
+        Stop::Close
     }
 
     fn after(&mut self, worker: &Worker, ran: Ran, durable_at: &mut u64) -> Option<Stop> {

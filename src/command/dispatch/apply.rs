@@ -1,8 +1,8 @@
 //! Applying the stream of our primary: the same handlers, under the same locks, without the checks
 //! that are for clients.
 //!
-//! A unit is what [`FromPrimary`] holds: whole commands, whole transactions. Its bytes go to the log
-//! as they came, while the shards are locked. A link that has been cut off (by REPLICAOF, which
+//! A unit is what [`FromPrimary`] holds: whole commands, whole transactions. Its bytes go to the
+//! log as they came, while the shards are locked. A link that has been cut off (by REPLICAOF, which
 //! changes the number under [`Gates::link`]) applies nothing any more; that is decided behind the
 //! locks, so nothing of an old primary slips in behind the change.
 //!

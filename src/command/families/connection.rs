@@ -370,7 +370,10 @@ mod tests {
         let greeting = t.run("hello 3 auth default secret setname me");
         assert_eq!(
             greeting,
-            r#"{"server": "redis", "version": "8.0.6", "proto": :3, "id": :1, "mode": "standalone", "role": "master", "modules": []}"#
+            concat!(
+                r#"{"server": "redis", "version": "8.0.6", "proto": :3, "id": :1, "#,
+                r#""mode": "standalone", "role": "master", "modules": []}"#
+            )
         );
         assert_eq!(t.session.client.names.lock().name, b"me");
         assert!(t.run("HELLO 2").starts_with(r#"["server", "redis""#));

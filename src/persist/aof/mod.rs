@@ -6,7 +6,7 @@
 //! | [`folder`] | those files on disk: manifest, names, upgrade of the old single file |
 //! | [`reader`] | commands out of a file |
 //! | [`load`] | all files into memory, and what is done about a cut tail |
-//! | [`engine`] | from the log into the file: appends, fsyncs, errors, rotation, as a state machine |
+//! | [`engine`] | from the log into the file: appends, fsyncs, errors, rotation; a state machine |
 //! | [`writer`] | the thread that runs it |
 //! | [`sink`], [`status`] | the file it appends to, and what it tells the server |
 //! | [`commands`] | a data set as commands |

@@ -383,7 +383,8 @@ impl Rewrite {
             if let Err(error) = fs::rename(folder.file(&from), folder.file(&to)) {
                 remove(&made);
                 let doing = format!(
-                    "Error trying to rename the temporary AOF incr file {from_shown} into {to_shown}"
+                    "Error trying to rename the temporary AOF incr file {from_shown} into \
+                     {to_shown}"
                 );
                 return Err(failed(doing, error).into());
             }

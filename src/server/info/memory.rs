@@ -69,46 +69,7 @@ pub fn memory(parts: &Parts, out: &mut String) {
         "maxmemory_policy",
         settings.memory.maxmemory_policy.as_str(),
     );
-    line(
-        out,
-        "allocator_frag_ratio",
-        format_args!("{:.2}", ratio(a.active, a.allocated)),
-    );
-    line(
-        out,
-        "allocator_frag_bytes",
-        a.active.saturating_sub(a.allocated),
-    );
-    line(
-        out,
-        "allocator_rss_ratio",
-        format_args!("{:.2}", ratio(a.resident, a.active)),
-    );
-    line(
-        out,
-        "allocator_rss_bytes",
-        a.resident.saturating_sub(a.active),
-    );
-    line(
-        out,
-        "rss_overhead_ratio",
-        format_args!("{:.2}", ratio(resident, a.resident)),
-    );
-    line(
-        out,
-        "rss_overhead_bytes",
-        resident as i64 - a.resident as i64,
-    );
-    line(
-        out,
-        "mem_fragmentation_ratio",
-        format_args!("{:.2}", ratio(resident, a.allocated)),
-    );
-    line(
-        out,
-        "mem_fragmentation_bytes",
-        resident as i64 - a.allocated as i64,
-    );
+    fragmentation(&a, resident, out);
     line(out, "mem_not_counted_for_evict", 0);
     line(out, "mem_replication_backlog", log);
     line(out, "mem_total_replication_buffers", log);
@@ -125,4 +86,49 @@ pub fn memory(parts: &Parts, out: &mut String) {
         lazy.pending.load(Ordering::Relaxed),
     );
     line(out, "lazyfreed_objects", lazy.freed.load(Ordering::Relaxed));
+}
+
+/// The part of Memory that compares what is used with what is held.
+fn fragmentation(a: &memory::AllocatorStats, resident: u64, out: &mut String) {
+    let two_digits = |x: f64| format!("{x:.2}");
+    line(
+        out,
+        "allocator_frag_ratio",
+        two_digits(ratio(a.active, a.allocated)),
+    );
+    line(
+        out,
+        "allocator_frag_bytes",
+        a.active.saturating_sub(a.allocated),
+    );
+    line(
+        out,
+        "allocator_rss_ratio",
+        two_digits(ratio(a.resident, a.active)),
+    );
+    line(
+        out,
+        "allocator_rss_bytes",
+        a.resident.saturating_sub(a.active),
+    );
+    line(
+        out,
+        "rss_overhead_ratio",
+        two_digits(ratio(resident, a.resident)),
+    );
+    line(
+        out,
+        "rss_overhead_bytes",
+        resident as i64 - a.resident as i64,
+    );
+    line(
+        out,
+        "mem_fragmentation_ratio",
+        two_digits(ratio(resident, a.allocated)),
+    );
+    line(
+        out,
+        "mem_fragmentation_bytes",
+        resident as i64 - a.allocated as i64,
+    );
 }

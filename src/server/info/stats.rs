@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::base::clock;
+use crate::command::stats::Totals;
 use crate::persist::aof::control::State;
 
 use super::super::host::Parts;
@@ -73,6 +74,14 @@ pub fn persistence(parts: &Parts, out: &mut String) {
         "rdb_last_load_keys_loaded",
         parts.load.keys_loaded.load(Ordering::Relaxed),
     );
+    append_only(parts, now_s, out);
+    if loading {
+        load(parts, now_s, out);
+    }
+}
+
+/// The part of Persistence that tells of the AOF.
+fn append_only(parts: &Parts, now_s: i64, out: &mut String) {
     let aof = parts.aof.info();
     let current_s = aof.rewrite_began_s.map_or(-1, |began| now_s - began);
     line(out, "aof_enabled", i32::from(aof.state != State::Off));
@@ -108,29 +117,31 @@ pub fn persistence(parts: &Parts, out: &mut String) {
         line(out, "aof_pending_bio_fsync", i32::from(s.is_sync_pending()));
         line(out, "aof_delayed_fsync", s.delayed_fsyncs());
     }
-    if loading {
-        let (total, loaded) = (&parts.load.total_bytes, &parts.load.loaded_bytes);
-        let (total, loaded) = (
-            total.load(Ordering::Relaxed),
-            loaded.load(Ordering::Relaxed),
-        );
-        let began = parts.load.began_s.load(Ordering::Relaxed);
-        let elapsed = (now_s - began).max(0) as u64;
-        let share = if total == 0 {
-            0.0
-        } else {
-            loaded as f64 * 100.0 / total as f64
-        };
-        let eta = (elapsed * total.saturating_sub(loaded))
-            .checked_div(loaded)
-            .unwrap_or(1);
-        line(out, "loading_start_time", began);
-        line(out, "loading_total_bytes", total);
-        line(out, "loading_rdb_used_mem", 0);
-        line(out, "loading_loaded_bytes", loaded);
-        line(out, "loading_loaded_perc", format_args!("{share:.2}"));
-        line(out, "loading_eta_seconds", eta);
-    }
+}
+
+/// The part of Persistence that tells of a load that goes on.
+fn load(parts: &Parts, now_s: i64, out: &mut String) {
+    let (total, loaded) = (&parts.load.total_bytes, &parts.load.loaded_bytes);
+    let (total, loaded) = (
+        total.load(Ordering::Relaxed),
+        loaded.load(Ordering::Relaxed),
+    );
+    let began = parts.load.began_s.load(Ordering::Relaxed);
+    let elapsed = (now_s - began).max(0) as u64;
+    let share = if total == 0 {
+        0.0
+    } else {
+        loaded as f64 * 100.0 / total as f64
+    };
+    let eta = (elapsed * total.saturating_sub(loaded))
+        .checked_div(loaded)
+        .unwrap_or(1);
+    line(out, "loading_start_time", began);
+    line(out, "loading_total_bytes", total);
+    line(out, "loading_rdb_used_mem", 0);
+    line(out, "loading_loaded_bytes", loaded);
+    line(out, "loading_loaded_perc", format_args!("{share:.2}"));
+    line(out, "loading_eta_seconds", eta);
 }
 
 /// `# Stats`
@@ -187,6 +198,11 @@ pub fn stats(parts: &Parts, out: &mut String) {
         "sync_partial_err",
         repl.partial_err.load(Ordering::Relaxed),
     );
+    keys_and_channels(parts, &t, out);
+}
+
+/// The part of Stats that tells of keys, channels and what is counted beside them.
+fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
     line(out, "expired_subkeys", 0);
     line(out, "expired_keys", t.expired);
     line(out, "expired_stale_perc", "0.00");
@@ -206,7 +222,7 @@ pub fn stats(parts: &Parts, out: &mut String) {
     line(
         out,
         "total_forks",
-        engine.stats.background_jobs.load(Ordering::Relaxed),
+        parts.engine.stats.background_jobs.load(Ordering::Relaxed),
     );
     line(out, "migrate_cached_sockets", 0);
     line(out, "slave_expires_tracked_keys", 0);
@@ -221,7 +237,11 @@ pub fn stats(parts: &Parts, out: &mut String) {
     line(
         out,
         "unexpected_error_replies",
-        repl.unexpected_errors.load(Ordering::Relaxed),
+        parts
+            .replication
+            .stats
+            .unexpected_errors
+            .load(Ordering::Relaxed),
     );
     line(out, "total_error_replies", t.errors);
     line(out, "dump_payload_sanitizations", 0);

@@ -6,8 +6,8 @@
 //!   and only when it has been loaded whole does it take the RDB file's name: until then the last
 //!   good RDB and AOF stay on the disk;
 //! - into the empty keyspace as it arrives;
-//! - into a second keyspace beside the present one, which goes on serving reads until the new one is
-//!   whole.
+//! - into a second keyspace beside the present one, which goes on serving reads until the new one
+//!   is whole.
 //!
 //! Reading and loading happen on a thread that may block; pieces go to it through a bounded queue.
 

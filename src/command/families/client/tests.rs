@@ -1,3 +1,5 @@
+//! Tests of the CLIENT command.
+
 use crate::command::testing::TestServer;
 
 #[test]

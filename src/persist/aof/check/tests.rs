@@ -97,7 +97,8 @@ fn every_way_to_be_wrong_has_its_sentence() {
     let cases = [
         (
             format!("{SET}!!!"),
-            "AOF {} format error\nAOF analyzed: filename={}, size=36, ok_up_to=33, ok_up_to_line=8, diff=3\n",
+            "AOF {} format error\nAOF analyzed: filename={}, size=36, ok_up_to=33, \
+             ok_up_to_line=8, diff=3\n",
         ),
         (
             format!("{SET}*3\r\n$3\r\nset\r\n$3\r\nfo"),
@@ -113,7 +114,8 @@ fn every_way_to_be_wrong_has_its_sentence() {
         ),
         (
             format!("{SET}*1\r\n$-3\r\n"),
-            "0x              25: Expected to read string of -3 bytes, which is not in the suitable range\n",
+            "0x              25: Expected to read string of -3 bytes, which is not in the \
+             suitable range\n",
         ),
         (
             format!("{SET}*1\r\n$1\r\nxyz"),

@@ -123,7 +123,8 @@ fn base_and_incremental_files_arrive_in_order() {
     let (result, target) = setup.load(true);
     assert!(matches!(
         result,
-        Ok(Loaded::Data { base_bytes: 9, truncated: false, total_bytes }) if total_bytes == target.total
+        Ok(Loaded::Data { base_bytes: 9, truncated: false, total_bytes })
+            if total_bytes == target.total
     ));
     // A file begins in database 0, whatever the one before it selected.
     assert_eq!(

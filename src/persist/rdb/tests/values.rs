@@ -457,8 +457,10 @@ proptest! {
     }
 
     #[test]
-    fn any_set_comes_back(members in prop::collection::vec(element(), 1..200), ints in any::<bool>())
-    {
+    fn any_set_comes_back(
+        members in prop::collection::vec(element(), 1..200),
+        ints in any::<bool>(),
+    ) {
         let mut set = Set::default();
         for member in &members {
             if !ints || std::str::from_utf8(member).is_ok_and(|text| text.parse::<i64>().is_ok()) {
