@@ -147,11 +147,12 @@ pub trait Persistence {
     /// The error to reply with.
     fn bgsave(&self, schedule: bool, nested: bool) -> Result<&'static str, CommandError>;
 
-    /// `BGREWRITEAOF`. The status text to reply with.
+    /// `BGREWRITEAOF`; `nested`: inside a transaction, so it begins soon after. The status text to
+    /// reply with.
     ///
     /// # Errors
     /// The error to reply with.
-    fn bgrewriteaof(&self) -> Result<&'static str, CommandError>;
+    fn bgrewriteaof(&self, nested: bool) -> Result<&'static str, CommandError>;
 
     /// When the last successful save ended, Unix seconds.
     fn last_save(&self) -> i64;

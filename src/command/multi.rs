@@ -107,12 +107,12 @@ pub fn watch(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             {
                 continue;
             }
-            let was_due = ctx.unit.is_due(db, key);
+            let was_gone = ctx.unit.is_due(db, key) || !ctx.unit.exists(db, key);
             ctx.unit.watch(db, key, &ctx.session.watch_flag);
             ctx.session.watched.push(Watched {
                 db,
                 key: (*key).into(),
-                was_due,
+                was_gone,
             });
         }
         ctx.session
@@ -189,7 +189,7 @@ pub fn exec(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
     let broken = ctx.session.watch_broken()
         || watched
             .iter()
-            .any(|w| !w.was_due && ctx.unit.is_due(w.db, &w.key));
+            .any(|w| !w.was_gone && ctx.unit.is_due(w.db, &w.key));
     for w in &watched {
         ctx.unit.unwatch(w.db, &w.key, &ctx.session.watch_flag);
     }

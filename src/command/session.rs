@@ -76,8 +76,8 @@ pub struct Watched {
     pub db: usize,
     /// The key.
     pub key: Box<[u8]>,
-    /// It was due already when it was watched: its removal is no change.
-    pub was_due: bool,
+    /// It was missing or due when it was watched: that it is due is no change.
+    pub was_gone: bool,
 }
 
 /// One connection's state.

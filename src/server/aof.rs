@@ -269,8 +269,8 @@ impl Parts {
     ///
     /// # Errors
     /// The error to reply with.
-    pub fn bgrewriteaof(&self) -> Result<&'static str, CommandError> {
-        match self.aof.request_rewrite(self.other_snapshot(), false) {
+    pub fn bgrewriteaof(&self, nested: bool) -> Result<&'static str, CommandError> {
+        match self.aof.request_rewrite(self.other_snapshot(), nested) {
             Request::InProgress => Err(CommandError::new(
                 "ERR Background append only file rewriting already in progress",
             )),

@@ -209,8 +209,8 @@ impl Persistence for Arc<Parts> {
         Ok("Background saving started")
     }
 
-    fn bgrewriteaof(&self) -> Result<&'static str, CommandError> {
-        Parts::bgrewriteaof(self)
+    fn bgrewriteaof(&self, nested: bool) -> Result<&'static str, CommandError> {
+        Parts::bgrewriteaof(self, nested)
     }
 
     fn last_save(&self) -> i64 {

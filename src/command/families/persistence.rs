@@ -42,7 +42,7 @@ fn bgsave(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 
 /// `BGREWRITEAOF`
 fn bgrewriteaof(ctx: &mut Ctx<'_>, _: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let status = persistence(ctx)?.bgrewriteaof()?;
+    let status = persistence(ctx)?.bgrewriteaof(ctx.nested)?;
     reply.simple(status);
     Ok(Effect::None)
 }
