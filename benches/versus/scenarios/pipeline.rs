@@ -1,0 +1,155 @@
+//! GET and SET in a closed loop: throughput and processor time.
+
+use std::sync::Arc;
+
+use crate::figures::{Bar, Figure};
+use crate::load::closed;
+use crate::requests::{Batches, Keys, Replies, Rng, encode, key, value};
+use crate::servers::Running;
+use crate::{Bench, Outcome};
+
+const CLIENTS: usize = 50;
+const KEYS: u64 = 100_000;
+/// Requests that a load thread repeats.
+const REQUESTS: usize = 32 * 1024;
+
+/// Stores the keys `0..n` with values of `len` bytes.
+pub fn fill(servers: &[Running], n: u64, len: usize) -> Outcome<()> {
+    for s in servers {
+        s.control()?.fill(n, |i, out| {
+            encode(out, &[b"SET", key(i).as_bytes(), &value(i, len)]);
+        })?;
+    }
+    Ok(())
+}
+
+/// GETs of values of `len` bytes that are there.
+fn gets(keys: &Keys, depth: usize, len: usize) -> Vec<Arc<Batches>> {
+    let reply = format!("${len}\r\n").len() + len + 2;
+    per_thread(|rng| {
+        Batches::new(REQUESTS, depth, Replies::Fixed(reply), |out| {
+            encode(out, &[b"GET", key(keys.pick(rng)).as_bytes()]);
+        })
+    })
+}
+
+/// SETs of values of `len` bytes.
+fn sets(keys: &Keys, depth: usize, len: usize) -> Vec<Arc<Batches>> {
+    per_thread(|rng| {
+        Batches::new(REQUESTS, depth, Replies::Fixed(b"+OK\r\n".len()), |out| {
+            let k = keys.pick(rng);
+            encode(out, &[b"SET", key(k).as_bytes(), &value(k ^ 1, len)]);
+        })
+    })
+}
+
+fn per_thread(mut batches: impl FnMut(&mut Rng) -> Arc<Batches>) -> Vec<Arc<Batches>> {
+    (1..=2).map(|seed| batches(&mut Rng::new(seed))).collect()
+}
+
+/// Measures one kind of load on all servers: throughput, processor time.
+pub fn measure(
+    bench: &Bench,
+    servers: &[Running],
+    what: &str,
+    clients: usize,
+    batches: &[Arc<Batches>],
+) -> Outcome<(Figure, Figure)> {
+    let names = ["throughput", "server CPU"];
+    let figures = bench.interleave(what, servers, &names, |server| {
+        let t = closed(server, clients, batches, bench.measured())?;
+        Ok(vec![t.per_second / 1000.0, t.cpu_us])
+    })?;
+    let mut figures = figures.into_iter();
+    let (Some(throughput), Some(cpu)) = (figures.next(), figures.next()) else {
+        return Err("a figure is missing".into());
+    };
+    Ok((throughput.higher("1000/s"), cpu.lower("us/op")))
+}
+
+/// By pipeline depth.
+pub fn by_depth(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let servers = bench.start_all(&[])?;
+    fill(&servers, KEYS, 64)?;
+    let keys = Keys::Uniform(KEYS);
+    let mut all = Vec::new();
+    for depth in [1, 16, 64] {
+        for (command, batches) in [
+            ("GET", gets(&keys, depth, 64)),
+            ("SET", sets(&keys, depth, 64)),
+        ] {
+            let what = format!("{command}, pipeline {depth},");
+            let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
+            if depth == 1 {
+                all.extend([throughput.bar(Bar::AtLeast(1.5)), cpu]);
+            } else {
+                let cpu = cpu.bar(Bar::AtMostOfValkey(0.6)).bar(Bar::AtMost(0.45));
+                all.extend([throughput.bar(Bar::AtLeast(2.2)), cpu]);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// By the size of values.
+pub fn by_size(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let servers = bench.start_all(&[])?;
+    let keys = Keys::Uniform(KEYS);
+    let mut all = Vec::new();
+    for len in [16, 512, 4096] {
+        fill(&servers, KEYS, len)?;
+        for (command, batches) in [
+            ("GET", gets(&keys, 16, len)),
+            ("SET", sets(&keys, 16, len)),
+        ] {
+            let what = format!("{command} of {len} bytes,");
+            let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
+            all.extend([throughput, cpu]);
+        }
+    }
+    Ok(all)
+}
+
+/// By the distribution of keys: some often, and so many that no cache holds them.
+pub fn by_keys(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let servers = bench.start_all(&[])?;
+    let many = bench.scaled(5_000_000);
+    fill(&servers, many, 64)?;
+    let mut all = Vec::new();
+    for (name, keys) in [
+        ("Zipf over 100,000", Keys::zipf(KEYS.min(many))),
+        ("uniform over 5,000,000", Keys::Uniform(many)),
+    ] {
+        for (command, batches) in [("GET", gets(&keys, 16, 64)), ("SET", sets(&keys, 16, 64))] {
+            let what = format!("{command}, {name},");
+            let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
+            all.extend([throughput, cpu]);
+        }
+    }
+    Ok(all)
+}
+
+/// Reads and writes mixed.
+pub fn mixed(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let servers = bench.start_all(&[])?;
+    fill(&servers, KEYS, 64)?;
+    let mut all = Vec::new();
+    for depth in [1, 16] {
+        let batches = per_thread(|rng| {
+            let mut n = 0u64;
+            Batches::new(REQUESTS, depth, Replies::Counted, |out| {
+                n += 1;
+                let k = rng.below(KEYS);
+                if n.is_multiple_of(11) {
+                    encode(out, &[b"SET", key(k).as_bytes(), &value(k ^ 1, 64)]);
+                } else {
+                    encode(out, &[b"GET", key(k).as_bytes()]);
+                }
+            })
+        });
+        let what = format!("10 GET to 1 SET, pipeline {depth},");
+        let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
+        all.extend([throughput, cpu]);
+    }
+    Ok(all)
+}
