@@ -153,7 +153,9 @@ fn median(values: &[f64]) -> Option<f64> {
     if sorted.len() % 2 == 1 {
         return Some(upper);
     }
-    sorted.get(mid.wrapping_sub(1)).map(|low| (low + upper) / 2.0)
+    sorted
+        .get(mid.wrapping_sub(1))
+        .map(|low| (low + upper) / 2.0)
 }
 
 fn shown(x: f64) -> String {

@@ -68,7 +68,11 @@ struct Options {
     #[arg(long)]
     server: Option<PathBuf>,
     /// Peers, by the names of their programs; `none` for Russet alone.
-    #[arg(long, value_delimiter = ',', default_value = "redis-server,valkey-server")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "redis-server,valkey-server"
+    )]
     peers: Vec<String>,
     /// I/O threads of the peers; their default if not given.
     #[arg(long)]
@@ -192,9 +196,15 @@ fn run() -> Outcome<()> {
         .parent()
         .unwrap_or(Path::new("."));
     let json = figures::json(&bench.contenders, &all);
-    std::fs::write(target.join("versus.json"), serde_json::to_vec_pretty(&json)?)?;
+    std::fs::write(
+        target.join("versus.json"),
+        serde_json::to_vec_pretty(&json)?,
+    )?;
     std::fs::write(target.join("versus.svg"), chart::draw(&all))?;
-    println!("\nThe same as {0}/versus.json and {0}/versus.svg", target.display());
+    println!(
+        "\nThe same as {0}/versus.json and {0}/versus.svg",
+        target.display()
+    );
     Ok(())
 }
 

@@ -97,12 +97,7 @@ fn due(begin: Instant, rate: f64, i: u64) -> Instant {
     begin + Duration::from_secs_f64(i as f64 / rate)
 }
 
-fn send(
-    senders: &mut [Blocking],
-    pace: &Pace,
-    begin: Instant,
-    stop: &AtomicBool,
-) -> Outcome<()> {
+fn send(senders: &mut [Blocking], pace: &Pace, begin: Instant, stop: &AtomicBool) -> Outcome<()> {
     // Without it the kernel may wake us 50 us late, to wake several sleepers at once.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let mut i = 0u64;

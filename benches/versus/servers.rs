@@ -76,12 +76,7 @@ impl Contender {
     }
 
     /// Starts the server on a data folder.
-    pub fn start_in(
-        &self,
-        base_port: u16,
-        directives: &[&str],
-        dir: TempDir,
-    ) -> Outcome<Running> {
+    pub fn start_in(&self, base_port: u16, directives: &[&str], dir: TempDir) -> Outcome<Running> {
         let port = free_port(base_port)?;
         let mut command = Command::new(&self.program);
         command

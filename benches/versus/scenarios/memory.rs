@@ -69,7 +69,10 @@ const LOADS: &[Load] = &[
         limit: 55.0,
         encode_one: |i, out| {
             let score = (i.wrapping_mul(2_654_435_761) % 10_000_000).to_string();
-            encode(out, &[b"ZADD", b"z", score.as_bytes(), member(i).as_bytes()]);
+            encode(
+                out,
+                &[b"ZADD", b"z", score.as_bytes(), member(i).as_bytes()],
+            );
         },
     },
     Load {

@@ -98,10 +98,7 @@ pub fn by_size(bench: &Bench) -> Outcome<Vec<Figure>> {
     let mut all = Vec::new();
     for len in [16, 512, 4096] {
         fill(&servers, KEYS, len)?;
-        for (command, batches) in [
-            ("GET", gets(&keys, 16, len)),
-            ("SET", sets(&keys, 16, len)),
-        ] {
+        for (command, batches) in [("GET", gets(&keys, 16, len)), ("SET", sets(&keys, 16, len))] {
             let what = format!("{command} of {len} bytes,");
             let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
             all.extend([throughput, cpu]);
