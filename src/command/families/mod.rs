@@ -3,6 +3,7 @@
 //! To add a command: its record in `commands.toml`, its handler in its family's file, and a line
 //! in that family's `HANDLERS`.
 
+pub mod bitmap;
 pub mod client;
 pub mod command;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod connection;
 pub mod debug;
 pub mod expire;
 pub mod hash;
+pub mod hyperloglog;
 pub mod info;
 pub mod keys;
 pub mod latency;
@@ -63,12 +65,14 @@ const TRANSACTIONS: Family = &[
 /// Every family, a line each.
 const FAMILIES: &[Family] = &[
     TRANSACTIONS,
+    bitmap::HANDLERS,
     client::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,
     debug::HANDLERS,
     hash::HANDLERS,
+    hyperloglog::HANDLERS,
     info::HANDLERS,
     latency::HANDLERS,
     list::HANDLERS,

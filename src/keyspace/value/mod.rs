@@ -21,6 +21,7 @@ use zset::Zset;
 
 pub mod btree;
 pub mod hash;
+pub mod hll;
 pub mod list;
 pub mod packed;
 pub mod pages;

@@ -2,17 +2,15 @@
 //! own) counters, ranges and LCS.
 //!
 //! - [`counter`]: INCR, DECR, INCRBY, DECRBY, INCRBYFLOAT.
-//! - [`bit`]: SETBIT, GETBIT.
 //! - [`range`]: APPEND, SETRANGE, GETRANGE, SUBSTR, STRLEN.
 //! - [`lcs`]: the longest common subsequence of two strings.
 //!
 //! Every expiry a client gives goes to the log as an absolute one in milliseconds. A long string
 //! is replied with by reference, so the lock is held for no copy of it.
 
-mod bit;
 mod counter;
 mod lcs;
-mod range;
+pub mod range;
 #[cfg(test)]
 mod tests;
 
@@ -48,8 +46,6 @@ pub const HANDLERS: Family = &[
     ("setrange", range::setrange, Locks::Keys),
     ("getrange", range::getrange, Locks::Keys),
     ("substr", range::getrange, Locks::Keys),
-    ("setbit", bit::setbit, Locks::Keys),
-    ("getbit", bit::getbit, Locks::Keys),
     ("lcs", lcs::lcs, Locks::Keys),
 ];
 

@@ -1,24 +1,30 @@
-//! Strings as arrays of bits, the most significant one of each byte first.
+//! One bit of a string.
 
-use super::range::grow;
+use crate::command::families::string::range::grow;
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::keyspace::unit::NotifyClass;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
-/// A bit's byte, and its mask in it.
-fn place(ctx: &Ctx<'_>, offset: &[u8]) -> Result<(usize, u8), CommandError> {
-    let limit = ctx.settings.network.proto_max_bulk_len;
-    num::parse_i64(offset)
+/// The bit that `offset` names, if a string may be that long.
+///
+/// # Errors
+/// It is no number, or out of range.
+pub fn bit_offset(ctx: &Ctx<'_>, offset: Option<i64>) -> Result<usize, CommandError> {
+    let limit = usize::try_from(ctx.settings.network.proto_max_bulk_len).unwrap_or(usize::MAX);
+    offset
         .and_then(|offset| usize::try_from(offset).ok())
-        .filter(|&offset| {
-            !ctx.is_client() || (offset >> 3) < usize::try_from(limit).unwrap_or(usize::MAX)
-        })
-        .map(|offset| (offset >> 3, 0x80 >> (offset & 7)))
+        .filter(|offset| !ctx.is_client() || (offset >> 3) < limit)
         .ok_or(CommandError::new(
             "ERR bit offset is not an integer or out of range",
         ))
+}
+
+/// A bit's byte, and its mask in it.
+fn place(ctx: &Ctx<'_>, offset: &[u8]) -> Result<(usize, u8), CommandError> {
+    let offset = bit_offset(ctx, num::parse_i64(offset))?;
+    Ok((offset >> 3, 0x80 >> (offset & 7)))
 }
 
 /// `SETBIT key offset value`
