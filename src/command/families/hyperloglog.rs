@@ -314,9 +314,7 @@ fn self_test(max: usize) -> Result<(), String> {
         };
         let off = count.abs_diff(n);
         if off > most {
-            return Err(format!(
-                "TESTFAILED Too big error. card:{n} abserr:{off}"
-            ));
+            return Err(format!("TESTFAILED Too big error. card:{n} abserr:{off}"));
         }
         checkpoint *= 10;
     }

@@ -168,7 +168,9 @@ pub fn to_dense(bytes: &mut Vec<u8>) -> Result<bool, Corrupted> {
     }
     let mut dense = vec![0; DENSE_BYTES];
     let (head, registers) = dense.split_at_mut(HEADER_BYTES);
-    sparse::each(body(bytes), |index, value| set_dense(registers, index, value))?;
+    sparse::each(body(bytes), |index, value| {
+        set_dense(registers, index, value)
+    })?;
     head.copy_from_slice(bytes.get(..HEADER_BYTES).ok_or(Corrupted)?);
     if let Some(encoding) = head.get_mut(4) {
         *encoding = DENSE;

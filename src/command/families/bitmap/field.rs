@@ -264,12 +264,7 @@ pub fn bitfield_ro(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outc
     get_all(ctx, key, &operations, reply)
 }
 
-fn get_all(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    operations: &[Operation],
-    reply: &mut Reply,
-) -> Outcome {
+fn get_all(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], reply: &mut Reply) -> Outcome {
     let string = ctx.read_str(key)?;
     let mut digits = itoa::Buffer::new();
     let bytes = string.map_or(&b""[..], |s| s.as_bytes(&mut digits));

@@ -1,8 +1,8 @@
 //! One bit of a string.
 
-use crate::command::families::string::range::grow;
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::families::string::range::grow;
 use crate::keyspace::unit::NotifyClass;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;

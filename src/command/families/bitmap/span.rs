@@ -53,7 +53,10 @@ impl Span {
             0.. => index,
             _ => index.saturating_add(total).max(0),
         };
-        let (start, end) = (place(self.start), place(self.end.unwrap_or(-1)).min(total - 1));
+        let (start, end) = (
+            place(self.start),
+            place(self.end.unwrap_or(-1)).min(total - 1),
+        );
         if start > end {
             return None;
         }
@@ -66,11 +69,7 @@ impl Span {
 }
 
 /// Runs `look` on the string's bytes: at once, or when the locks are released.
-fn look(
-    string: StrRef<'_>,
-    reply: &mut Reply,
-    look: impl Fn(&[u8], &mut Reply) + Send + 'static,
-) {
+fn look(string: StrRef<'_>, reply: &mut Reply, look: impl Fn(&[u8], &mut Reply) + Send + 'static) {
     match string.shared() {
         Some(bytes) if bytes.len() > DEFER_ABOVE_BYTES => {
             reply.deferred(Box::new(move |reply| look(&bytes, reply)));
@@ -94,7 +93,8 @@ pub fn bitcount(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
         }
         _ => return Err(CommandError::SYNTAX),
     };
-    let reversed = matches!(span, Span { start, end: Some(end), .. } if end < 0 && start < 0 && start > end);
+    let reversed =
+        matches!(span, Span { start, end: Some(end), .. } if end < 0 && start < 0 && start > end);
     match ctx.read_str(key)? {
         Some(string) if !reversed => look(string, reply, move |bytes, reply| {
             let count = span

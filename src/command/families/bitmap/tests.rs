@@ -37,10 +37,16 @@ fn checks_spans(bytes: &[u8], spans: &[(i64, i64)]) {
             let (s, e) = (start.to_string(), end.to_string());
             let found = span(all.len() as i64 / scale, start, end);
             let reversed = start < 0 && end < 0 && start > end;
-            let inside = found.map_or(0..0, |(a, b)| (a * scale) as usize..((b + 1) * scale) as usize);
+            let inside = found.map_or(0..0, |(a, b)| {
+                (a * scale) as usize..((b + 1) * scale) as usize
+            });
             let set = all[inside.clone()].iter().filter(|b| **b).count() as i64;
             let counted = run(&mut t, &["BITCOUNT", "k", &s, &e, unit]);
-            assert_eq!(counted, if reversed { 0 } else { set }, "{bytes:?} {s} {e} {unit}");
+            assert_eq!(
+                counted,
+                if reversed { 0 } else { set },
+                "{bytes:?} {s} {e} {unit}"
+            );
             for bit in [false, true] {
                 let wanted = inside.clone().find(|at| all[*at] == bit);
                 let wanted = wanted.map_or(-1, |at| at as i64);
@@ -64,8 +70,16 @@ fn spans_at_every_edge_are_counted_and_searched() {
     }
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_span_of_any_string_is_as_in_the_model(
@@ -158,7 +172,11 @@ fn field_as_in_the_model(
     };
     let shown = |n: Option<i128>| n.map_or("nil".to_owned(), |n| format!(":{n}"));
     let old = field(&before);
-    let given = if signed { i128::from(value) } else { i128::from(value as u64) };
+    let given = if signed {
+        i128::from(value)
+    } else {
+        i128::from(value as u64)
+    };
     let set = fit(given);
     let after_set = set.unwrap_or(old);
     let sum = fit(after_set + i128::from(increment));
@@ -220,7 +238,10 @@ fn a_field_of_the_nth_width_is_addressed_by_a_hash_sign() {
     t.expect(&[
         ("BITFIELD k SET u8 #0 65 SET u8 #1 66", "[:0, :0]"),
         ("GET k", "\"AB\""),
-        ("BITFIELD_RO k GET u8 #1 GET u4 #1 GET i64 #9", "[:66, :1, :0]"),
+        (
+            "BITFIELD_RO k GET u8 #1 GET u4 #1 GET i64 #9",
+            "[:66, :1, :0]",
+        ),
         ("BITFIELD_RO none GET u63 0", "[:0]"),
         ("BITFIELD none GET u63 0", "[:0]"),
         ("BITFIELD k", "[]"),
@@ -275,7 +296,10 @@ fn wrong_arguments_are_refused() {
         ("BITFIELD k SET u8 0 x", number),
         ("BITFIELD k SET u8 0", SYNTAX),
         ("BITFIELD k OVERFLOW", SYNTAX),
-        ("BITFIELD k OVERFLOW x", "-ERR Invalid OVERFLOW type specified"),
+        (
+            "BITFIELD k OVERFLOW x",
+            "-ERR Invalid OVERFLOW type specified",
+        ),
         ("BITFIELD s SET u8 0 1", WRONG_TYPE),
         (
             "BITFIELD_RO k SET u8 0 1",

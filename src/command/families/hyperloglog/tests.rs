@@ -51,8 +51,7 @@ fn the_bytes_are_those_of_redis() {
     t.run("PFADD h a b c");
     assert_eq!(
         t.reply("GET h").bytes(),
-        b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80\x60\xf3\x80\x50\xb1\x84\x4b\xfb\x80\x42\x5a"
-            .as_slice()
+        b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80\x60\xf3\x80\x50\xb1\x84\x4b\xfb\x80\x42\x5a".as_slice()
     );
 }
 
@@ -89,7 +88,10 @@ fn a_merge_is_dense_if_a_source_is() {
     assert_eq!(t.run("PFDEBUG ENCODING other"), "+dense");
     assert_eq!(t.run("PFCOUNT sparse"), t.run("PFCOUNT a b"));
     assert_eq!(t.run("PFCOUNT sparse"), t.run("PFCOUNT other"));
-    assert_eq!(t.run("PFDEBUG GETREG sparse"), t.run("PFDEBUG GETREG other"));
+    assert_eq!(
+        t.run("PFDEBUG GETREG sparse"),
+        t.run("PFDEBUG GETREG other")
+    );
 }
 
 #[test]
@@ -121,7 +123,10 @@ fn strings_that_are_none_are_refused_and_left_alone() {
         ("PFMERGE d set", wrong),
         ("EXISTS d", ":0"),
         ("GET n", "\"5\""),
-        ("PFDEBUG ENCODING none", "-ERR The specified key does not exist"),
+        (
+            "PFDEBUG ENCODING none",
+            "-ERR The specified key does not exist",
+        ),
     ]);
 }
 

@@ -23,12 +23,24 @@ fn check_runs(bytes: &[u8]) {
     }
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
+fn any_index() -> impl Strategy<Value = usize> {
+    prop_oneof![0usize..40, 16300usize..REGISTERS, 0usize..REGISTERS]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn raised_registers_are_as_in_the_model(
-        raises in prop::collection::vec((prop_oneof![0usize..40, 16300usize..REGISTERS, 0usize..REGISTERS], 1u8..51), 1..300),
+        raises in prop::collection::vec((any_index(), 1u8..51), 1..300),
         limit in prop_oneof![Just(40usize), Just(300), Just(ROOMY)],
     ) {
         let mut bytes = create();
@@ -74,7 +86,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_can_do_harm(body in prop::collection::vec(any::<u8>(), 0..60), index in 0usize..REGISTERS) {
+    fn no_bytes_can_do_harm(
+        body in prop::collection::vec(any::<u8>(), 0..60),
+        index in 0usize..REGISTERS,
+    ) {
         let mut bytes = create();
         bytes.truncate(16);
         bytes.extend(body);
