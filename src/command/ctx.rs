@@ -13,6 +13,7 @@ use crate::keyspace::value::{Collection, StrRef, Value, ValueRef};
 use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::reply::Reply;
 
+use super::blocking::Served;
 use super::dispatch::Engine;
 use super::engine::Gate;
 use super::session::{Origin, Session};
@@ -84,6 +85,38 @@ pub struct Ctx<'a> {
     pub suspended: Option<Suspended>,
     /// The command runs inside EXEC or a script: it must not wait.
     pub nested: bool,
+    /// A command is tried again for a client that waits; see [`super::blocking`].
+    pub serving: bool,
+    /// It found nothing again.
+    pub unserved: bool,
+    /// The suspended command waits for a key.
+    pub blocked: bool,
+    /// Replies to clients that were served.
+    pub served: Vec<Served>,
+}
+
+impl<'a> Ctx<'a> {
+    /// For a command or a batch of them.
+    #[inline]
+    pub fn new(
+        unit: Unit<'a>,
+        session: &'a mut Session,
+        engine: &'a Engine,
+        settings: &'a Settings,
+    ) -> Ctx<'a> {
+        Ctx {
+            unit,
+            session,
+            engine,
+            settings,
+            suspended: None,
+            nested: false,
+            serving: false,
+            unserved: false,
+            blocked: false,
+            served: Vec::new(),
+        }
+    }
 }
 
 impl Ctx<'_> {

@@ -119,19 +119,12 @@ impl Engine {
         scratch.effects.clear();
         // What may change in the instant for which somebody locks every shard (our role, whether
         // the log is followed) is looked at behind the locks.
-        let locked = self.keyspace.lock(mask);
+        let locked = self.keyspace.lock_to_serve(mask);
         let gates = self.gates.load();
         let options = self.unit_options(&settings, session, gates, &propagation);
         scratch.effects.set_unix_s(options.now_ms / 1000);
         let unit = Unit::new(locked, options, &mut scratch.effects);
-        let mut ctx = Ctx {
-            unit,
-            session,
-            engine: self,
-            settings: &settings,
-            suspended: None,
-            nested: false,
-        };
+        let mut ctx = Ctx::new(unit, session, self, &settings);
         ctx.unit.no_touch = ctx.session.no_touch;
         if planned.len() > 1 {
             for p in &planned {
@@ -158,6 +151,7 @@ impl Engine {
                 gates,
                 &mut clock,
             );
+            self.serve_waiters(&mut ctx);
             ran.consumed += 1;
             let s = &ctx.session;
             if ctx.suspended.is_some() || s.closing || s.handover.is_some() {
@@ -165,6 +159,9 @@ impl Engine {
             }
         }
         ran.suspended = ctx.suspended.take();
+        if ran.suspended.is_some() {
+            ctx.session.client.blocked.store(true, Ordering::Relaxed);
+        }
         self.finish(ctx, &scratch.stats, propagation, &mut ran);
         if reply.has_deferred() {
             reply.resolve();
@@ -180,8 +177,9 @@ impl Engine {
         work: impl FnOnce(&mut Unit<'_>) -> R,
     ) -> R {
         let settings = self.config.current();
+        let mut nobody = None;
         effects.clear();
-        let locked = self.keyspace.lock(mask);
+        let locked = self.keyspace.lock_to_serve(mask);
         let now_ms = clock::unix_ms();
         effects.set_unix_s(now_ms / 1000);
         let options = UnitOptions {
@@ -195,9 +193,12 @@ impl Engine {
         };
         let mut unit = Unit::new(locked, options, effects);
         let result = work(&mut unit);
+        let served;
+        (unit, served) = self.serve_behind(unit, &settings, &mut nobody);
         let appended = !unit.effects.is_empty();
+        let mut offset = 0;
         if appended {
-            let offset = self.log.append(unit.effects);
+            offset = self.log.append(unit.effects);
             unit.wrote(offset);
         }
         let (counters, freed) = (unit.counters, std::mem::take(&mut unit.freed));
@@ -206,6 +207,7 @@ impl Engine {
         if appended {
             self.log.wake();
         }
+        served.into_iter().for_each(|s| s.send(offset));
         self.stats.count_expired(counters.expired);
         if !events.is_empty() {
             self.host.publish_events(&events);
@@ -363,10 +365,13 @@ impl Engine {
                 let now = Instant::now();
                 let nanos = now.duration_since(*clock).as_nanos() as u64;
                 *clock = now;
-                if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
-                    c.ran(nanos, failed, ctx.settings.observe.latency_tracking);
+                // What waits is counted when it is served.
+                if !ctx.blocked {
+                    if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
+                        c.ran(nanos, failed, ctx.settings.observe.latency_tracking);
+                    }
+                    self.note_slow(ctx, command, args, nanos);
                 }
-                self.note_slow(ctx, command, args, nanos);
             }
             Ok(None) => reply.queued(),
             Err(text) => {
@@ -412,7 +417,7 @@ impl Engine {
 
     /// Runs a command that may run. Whether it replied with an error.
     #[inline]
-    fn call(
+    pub(super) fn call(
         &self,
         ctx: &mut Ctx<'_>,
         command: &Command<Action>,
@@ -506,18 +511,21 @@ impl Engine {
         ran: &mut Ran,
     ) {
         let mut appended = false;
+        let mut end = 0;
         match propagation {
             Propagation::Own if ctx.unit.effects.is_empty() => {}
             Propagation::Own => {
                 let offset = self.log.append(ctx.unit.effects);
                 ctx.unit.wrote(offset);
                 ctx.session.last_write = offset;
+                end = offset;
                 appended = true;
             }
             Propagation::Primary(stream) => {
                 let db = Some(ctx.session.db as u32);
                 let offset = self.log.append_raw(stream.bytes, stream.for_aof, db);
                 ctx.unit.wrote(offset);
+                end = offset;
                 appended = true;
             }
             Propagation::Nowhere => {}
@@ -528,12 +536,14 @@ impl Engine {
         let counters = ctx.unit.counters;
         let events = std::mem::take(&mut ctx.unit.events);
         let freed = std::mem::take(&mut ctx.unit.freed);
+        let served = std::mem::take(&mut ctx.served);
         let last_ms = ctx.now_ms();
         ctx.session.client.last_ms.store(last_ms, Ordering::Relaxed);
         drop(ctx);
         if appended {
             self.log.wake();
         }
+        served.into_iter().for_each(|s| s.send(end));
         if counters.dirty > 0 {
             self.keyspace.add_dirty(counters.dirty);
         }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::keyspace::locks::Keyspace;
 use crate::oplog::log::Log;
 
+use super::blocking::Blocked;
 use super::families::Action;
 use super::host::Host;
 use super::spec::CommandTable;
@@ -141,7 +142,9 @@ pub struct Engine {
     /// The connections.
     pub clients: Arc<Registry>,
     /// What commands cost.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
+    /// Clients that wait for keys.
+    pub blocked: Arc<Blocked>,
     /// Conditions that forbid commands.
     pub gates: Gates,
     /// Who is held back, and until when.

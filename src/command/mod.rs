@@ -5,9 +5,11 @@
 //! - [`spec`]: what a command is, from `commands.toml`.
 //! - [`families`]: the handlers, one file a family; [`multi`]: transactions.
 //! - [`ctx`]: what a handler is given; [`session`]: a connection's state.
+//! - [`blocking`]: commands that wait for a key.
 //! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
 //! - [`stats`], [`slowlog`], [`latency`]: what commands cost.
 
+pub mod blocking;
 pub mod ctx;
 pub mod digest;
 pub mod dispatch;

@@ -18,6 +18,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
@@ -43,7 +44,6 @@ use super::latency::LatencyMonitor;
 use super::session::{Origin, Session};
 use super::slowlog::Slowlog;
 use super::spec::CommandTable;
-use super::stats::Stats;
 
 /// The instant at which a test's time stands, Unix milliseconds.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -100,7 +100,8 @@ impl TestServer {
             table: CommandTable::build(&families::handlers(), renames).unwrap(),
             config: Arc::new(config),
             clients: Arc::new(Registry::default()),
-            stats: Stats::default(),
+            stats: Arc::default(),
+            blocked: Arc::default(),
             gates: Gates::default(),
             pause: Pause::default(),
             slowlog: Slowlog::default(),
@@ -252,6 +253,32 @@ impl TestClient {
         replies.remove(0)
     }
 
+    /// Runs a command line that waits.
+    pub fn begin(&mut self, line: &str) -> Begun {
+        let words = args::split_args(line.as_bytes()).unwrap();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let mut reply = Reply::new(self.proto);
+        let ran = self
+            .engine
+            .run(&mut self.scratch, &mut self.session, &[&words], &mut reply);
+        let bytes = reply.drain_chunks().concat();
+        assert!(bytes.is_empty(), "{line}: {:?}", bytes.escape_ascii());
+        Begun(Some(ran.suspended.expect("it waits")))
+    }
+
+    /// The reply to what waited, if it is there.
+    pub fn reply_to(&mut self, begun: &mut Begun) -> Option<String> {
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(later) = begun.0.as_mut()?.as_mut().poll(&mut context) else {
+            return None;
+        };
+        begun.0 = None;
+        let mut reply = Reply::new(self.proto);
+        later(&mut self.session, &mut reply);
+        let bytes = reply.drain_chunks().concat();
+        (!bytes.is_empty()).then(|| Resp::decode(&mut &bytes[..]).to_string())
+    }
+
     /// Runs requests as a connection does that read them at once.
     pub fn pipeline(&mut self, requests: &[&[&[u8]]]) -> Vec<Resp> {
         let mut reply = Reply::new(self.proto);
@@ -288,6 +315,9 @@ fn wait(suspended: Suspended) -> Later {
         .unwrap()
         .block_on(suspended)
 }
+
+/// A command that waits, for ever: there is no clock behind it. Dropped, its client is gone.
+pub struct Begun(Option<Suspended>);
 
 /// A decoded reply.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,12 +13,13 @@
 )]
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use lock_api::RawMutex as _;
 use parking_lot::RawMutex;
 
 use super::shard::Shard;
+use super::waiters::Ticket;
 
 /// Upper bits of a key's hash that choose its shard.
 pub const SHARD_BITS: u32 = 6;
@@ -52,6 +53,11 @@ impl ShardMask {
         ShardMask(self.0 | other.0)
     }
 
+    /// This set less `other`.
+    pub fn without(self, other: ShardMask) -> ShardMask {
+        ShardMask(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in this set.
     #[inline]
     pub fn contains(self, other: ShardMask) -> bool {
@@ -63,7 +69,8 @@ impl ShardMask {
         self.0 == 0
     }
 
-    fn iter(self) -> impl Iterator<Item = usize> {
+    /// The indexes of the shards in it, ascending.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             if rest == 0 {
@@ -97,6 +104,10 @@ pub struct Keyspace {
     databases: usize,
     /// Changes since the last successful save, as `rdb_changes_since_last_save` counts them.
     dirty: AtomicU64,
+    /// Tickets in all queues, and those of them that need further shards. Changed while the shard
+    /// is locked, so whoever locked it sees its share.
+    tickets: AtomicUsize,
+    wide_tickets: AtomicUsize,
     pub(super) snapshot: super::snapshot::Registry,
 }
 
@@ -111,6 +122,8 @@ impl Keyspace {
             cells: (0..SHARDS).map(cell).collect(),
             databases,
             dirty: AtomicU64::new(0),
+            tickets: AtomicUsize::new(0),
+            wide_tickets: AtomicUsize::new(0),
             snapshot: super::snapshot::Registry::default(),
         }
     }
@@ -155,7 +168,41 @@ impl Keyspace {
         }
     }
 
-    /// Asks the processor for what a lookup of `hash` in `db` will read. The shard is locked.
+    /// Locks the shards of `mask`, and those that serving who waits in them needs, so that a
+    /// client that waits is served by the very unit that made its key ready, wherever that leads.
+    #[inline]
+    pub fn lock_to_serve(&self, mask: ShardMask) -> Locked<'_> {
+        let locked = self.lock(mask);
+        if self.wide_tickets.load(Ordering::Relaxed) == 0 {
+            return locked;
+        }
+        self.widen(locked)
+    }
+
+    #[cold]
+    fn widen<'a>(&'a self, mut locked: Locked<'a>) -> Locked<'a> {
+        loop {
+            let mut mask = locked.mask;
+            for i in locked.mask.iter() {
+                if let Some(shard) = locked.shard(i) {
+                    mask = mask.union(shard.needs());
+                }
+            }
+            if mask == locked.mask {
+                return locked;
+            }
+            drop(locked);
+            locked = self.lock(mask);
+        }
+    }
+
+    /// Whether somebody waits for a key. Certain for the keys of locked shards alone.
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        self.tickets.load(Ordering::Relaxed) > 0
+    }
+
+    /// Number of shards.
     #[inline]
     pub fn shard_count(&self) -> usize {
         self.cells.len()
@@ -201,6 +248,29 @@ impl<'a> Locked<'a> {
             if let Some(shard) = self.shard(i) {
                 shard.now_ms = now_ms;
             }
+        }
+    }
+
+    /// Queues a ticket for a key; its client has none there.
+    pub fn wait_for(&mut self, db: usize, key: &[u8], ticket: Ticket) {
+        let keyspace = self.keyspace;
+        if let Some(shard) = self.shard_for(super::hash::of(key)) {
+            shard.wait_for(db, key, ticket);
+            let wide = usize::from(!ticket.needs.is_empty());
+            keyspace.wide_tickets.fetch_add(wide, Ordering::Relaxed);
+            keyspace.tickets.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a client's ticket for a key back.
+    pub fn stop_waiting(&mut self, db: usize, key: &[u8], client: u64) {
+        let keyspace = self.keyspace;
+        if let Some(shard) = self.shard_for(super::hash::of(key))
+            && let Some(ticket) = shard.stop_waiting(db, key, client)
+        {
+            let wide = usize::from(!ticket.needs.is_empty());
+            keyspace.wide_tickets.fetch_sub(wide, Ordering::Relaxed);
+            keyspace.tickets.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

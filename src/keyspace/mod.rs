@@ -5,6 +5,7 @@
 //! - [`table`]: one database's entries within one shard.
 //! - [`shard`]: the slice of all databases behind one lock, and the hooks of every change.
 //! - [`locks`]: the shards and how several are locked; [`unit`]: what a command sees of them.
+//! - [`waiters`]: who waits for which key.
 //! - [`snapshot`]: a consistent picture without a fork.
 
 pub mod entry;
@@ -15,3 +16,4 @@ pub mod snapshot;
 pub mod table;
 pub mod unit;
 pub mod value;
+pub mod waiters;

@@ -4,7 +4,8 @@
 //!
 //! 1. before: an entry that a running snapshot has not captured yet is captured
 //!    ([`Shard::capture`]);
-//! 2. after: clients that watch the key learn of it ([`Shard::touched`]).
+//! 2. after: clients that watch the key learn of it, and if somebody waits for the key it is ready
+//!    ([`Shard::touched`]).
 //!
 //! To add a hook (tracking, memory limits), add it to these two.
 
@@ -16,7 +17,9 @@ use smallvec::SmallVec;
 
 use super::entry::{Entry, EntryRef, Meta};
 use super::table::{Pos, Table};
+use super::locks::ShardMask;
 use super::value::{Value, ValueRef};
+use super::waiters::{Needs, Ready, Ticket, Waiters};
 
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
 pub type WatchFlag = Arc<AtomicBool>;
@@ -73,6 +76,8 @@ pub struct Db {
     /// Number that the database had when the running snapshot began.
     label: usize,
     watched: HashMap<Box<[u8]>, SmallVec<[Watch; 1]>>,
+    /// Who waits for which key.
+    pub waiters: Waiters,
     /// Segment from which active expiry goes on.
     pub expire_from: usize,
 }
@@ -85,6 +90,9 @@ pub struct Shard {
     capturing: bool,
     captures: Vec<Captured>,
     flushed: Vec<(usize, Table)>,
+    /// Keys that somebody waits for and that have changed.
+    ready: Vec<Ready>,
+    needs: Needs,
     /// Offset behind the newest write of this shard in the oplog.
     pub last_write: u64,
     /// The instant of the unit that holds the lock, Unix milliseconds.
@@ -98,6 +106,7 @@ impl Shard {
             table: Table::new(shard_bits),
             label,
             watched: HashMap::new(),
+            waiters: Waiters::default(),
             expire_from: 0,
         };
         Shard {
@@ -106,6 +115,8 @@ impl Shard {
             capturing: false,
             captures: Vec::new(),
             flushed: Vec::new(),
+            ready: Vec::new(),
+            needs: Needs::default(),
             last_write: 0,
             now_ms: 0,
         }
@@ -143,14 +154,57 @@ impl Shard {
         }
     }
 
-    /// Tells the clients that watch `key`.
+    /// Tells the clients that watch `key`, and notes that it is ready for those that wait for it.
     #[inline]
     fn touched(&mut self, db: usize, key: &[u8]) {
-        if let Some(d) = self.dbs.get_mut(db)
-            && !d.watched.is_empty()
-        {
-            d.tell_watchers(key, self.now_ms);
+        if let Some(d) = self.dbs.get_mut(db) {
+            if !d.watched.is_empty() {
+                d.tell_watchers(key, self.now_ms);
+            }
+            if !d.waiters.is_empty() {
+                self.ready.extend(d.waiters.make_ready(db, key));
+            }
         }
+    }
+
+    /// Queues a ticket for a key; its client has none there.
+    pub(super) fn wait_for(&mut self, db: usize, key: &[u8], ticket: Ticket) {
+        if let Some(d) = self.dbs.get_mut(db) {
+            d.waiters.add(key, ticket);
+            self.needs.add(ticket.needs);
+        }
+    }
+
+    /// Takes a client's ticket for a key back.
+    pub(super) fn stop_waiting(&mut self, db: usize, key: &[u8], client: u64) -> Option<Ticket> {
+        let ticket = self.dbs.get_mut(db)?.waiters.remove(key, client)?;
+        self.needs.remove(ticket.needs);
+        Some(ticket)
+    }
+
+    /// Shards that serving who waits here needs.
+    #[inline]
+    pub(super) fn needs(&self) -> ShardMask {
+        self.needs.mask()
+    }
+
+    /// Takes the keys that became ready.
+    pub(super) fn take_ready(&mut self, out: &mut Vec<Ready>) {
+        for ready in self.ready.drain(..) {
+            if let Some(d) = self.dbs.get_mut(ready.db) {
+                d.waiters.unready(&ready.key);
+            }
+            out.push(ready);
+        }
+    }
+
+    /// Number of keys that somebody waits for in all databases, and of those whose going somebody
+    /// waits for.
+    pub fn waited_keys(&self) -> (usize, usize) {
+        self.dbs.iter().fold((0, 0), |(keys, gone), d| {
+            let (k, g) = d.waiters.key_counts();
+            (keys + k, gone + g)
+        })
     }
 
     /// Inserts an entry for a key that is not there.
@@ -251,6 +305,8 @@ impl Shard {
                 d.tell_watchers(key, self.now_ms);
             }
         }
+        let was_there = |key: &[u8]| table.find(super::hash::of(key), key).is_some();
+        d.waiters.make_all_ready(db, was_there, &mut self.ready);
         d.expire_from = 0;
         if self.capturing && !table.is_empty() {
             self.flushed.push((d.label, table));
@@ -302,6 +358,9 @@ impl Shard {
             let (front, back) = self.dbs.split_at_mut(high);
             if let (Some(p), Some(q)) = (front.get_mut(low), back.first_mut()) {
                 std::mem::swap(&mut p.watched, &mut q.watched);
+                std::mem::swap(&mut p.waiters, &mut q.waiters);
+                p.waiters.make_all_ready(low, |_| true, &mut self.ready);
+                q.waiters.make_all_ready(high, |_| true, &mut self.ready);
             }
         }
         for (db, key) in keys {

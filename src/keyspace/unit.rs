@@ -8,6 +8,7 @@
 mod freed;
 mod moves;
 mod types;
+mod waiting;
 mod whole;
 
 pub use freed::{Free, Freed, Garbage};
@@ -92,7 +93,7 @@ impl<'a> Unit<'a> {
     /// Locks other shards, for a command that chose them itself. The unit has done nothing yet.
     pub fn relock(&mut self, mask: ShardMask) {
         debug_assert!(self.locked.mask().is_empty(), "a unit locks once");
-        self.locked = self.keyspace().lock(mask);
+        self.locked = self.keyspace().lock_to_serve(mask);
         self.locked.set_instant(self.options.now_ms);
     }
 

@@ -381,7 +381,6 @@ impl Connection {
 
     /// Awaits a suspended command's reply and sends it. `false` if the client went away.
     async fn finish_suspended(&mut self, worker: &Worker, later: Suspended) -> io::Result<bool> {
-        self.client.blocked.store(true, Ordering::Relaxed);
         let mut later = later;
         let write = loop {
             tokio::select! {

@@ -19,7 +19,6 @@ use crate::command::families;
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::Slowlog;
 use crate::command::spec::CommandTable;
-use crate::command::stats::Stats;
 use crate::config::{Config, LoadError, LoadSource, REDIS_VERSION, Settings};
 use crate::keyspace::locks::Keyspace;
 use crate::net::listener::{Bound, Listeners};
@@ -259,7 +258,8 @@ fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
         table,
         config: Arc::new(config),
         clients: Arc::new(Registry::default()),
-        stats: Stats::default(),
+        stats: Arc::default(),
+        blocked: Arc::default(),
         gates: Gates::default(),
         pause: Pause::default(),
         slowlog: Slowlog::default(),

@@ -56,7 +56,7 @@ impl Engine {
             mask = mask.union(self.locks_of(args));
         }
         scratch.effects.clear();
-        let locked = self.keyspace.lock(mask);
+        let locked = self.keyspace.lock_to_serve(mask);
         // Whoever changes our role holds every shard or none: after the shards, always.
         let link = self.gates.link.lock();
         if *link != stream.link {
@@ -65,14 +65,9 @@ impl Engine {
         let propagation = Propagation::Primary(stream);
         let gates = self.gates.load();
         let options = self.unit_options(&settings, session, gates, &propagation);
-        let mut ctx = Ctx {
-            unit: Unit::new(locked, options, &mut scratch.effects),
-            session,
-            engine: self,
-            settings: &settings,
-            suspended: None,
-            nested: true,
-        };
+        let unit = Unit::new(locked, options, &mut scratch.effects);
+        let mut ctx = Ctx::new(unit, session, self, &settings);
+        ctx.nested = true;
         let mut clock = Instant::now();
         for args in stream.commands {
             if args.is_empty() || is_bracket(args) {
@@ -81,6 +76,7 @@ impl Engine {
             self.apply_one(&mut ctx, &scratch.stats, args, reply, &mut clock, failed);
             reply.clear();
         }
+        self.serve_waiters(&mut ctx);
         self.finish(ctx, &scratch.stats, propagation, &mut Ran::default());
         drop(link);
         true

@@ -193,19 +193,23 @@ pub fn reply_mode(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outco
     Ok(Effect::None)
 }
 
-/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`: how many clients were unblocked. No command
-/// blocks yet that could be unblocked.
-pub fn unblock(_: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    if let Some(reason) = args.get(3)
-        && !reason.eq_ignore_ascii_case(b"timeout")
-        && !reason.eq_ignore_ascii_case(b"error")
-    {
-        return Err(CommandError::new(
-            "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
-        ));
-    }
-    num::parse_i64(arg(args, 2)).ok_or(CommandError::NOT_INTEGER)?;
-    reply.int(0);
+/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`: how many clients were unblocked.
+pub fn unblock(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let error = match args.get(3) {
+        None => None,
+        Some(reason) if reason.eq_ignore_ascii_case(b"timeout") => None,
+        Some(reason) if reason.eq_ignore_ascii_case(b"error") => {
+            Some("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+        }
+        Some(_) => {
+            return Err(CommandError::new(
+                "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            ));
+        }
+    };
+    let id = num::parse_i64(arg(args, 2)).ok_or(CommandError::NOT_INTEGER)?;
+    let id = u64::try_from(id).unwrap_or(0);
+    reply.int(i64::from(ctx.engine.blocked.unblock(id, error)));
     Ok(Effect::None)
 }
 

@@ -1,4 +1,4 @@
-//! Lists, without the commands that wait.
+//! Lists.
 //!
 //! A range of more than a few elements, and anything of a list in several nodes, is written from
 //! a handle when the locks are released.
@@ -15,6 +15,7 @@ use crate::resp::reply::Reply;
 
 use super::{Family, Locks};
 
+mod blocking;
 mod moves;
 mod pops;
 mod positions;
@@ -40,6 +41,11 @@ pub const HANDLERS: Family = &[
     ("lpos", positions::lpos, Locks::Keys),
     ("lmove", moves::lmove, Locks::Keys),
     ("rpoplpush", moves::rpoplpush, Locks::Keys),
+    ("blpop", blocking::blpop, Locks::Keys),
+    ("brpop", blocking::brpop, Locks::Keys),
+    ("blmpop", blocking::blmpop, Locks::Keys),
+    ("blmove", blocking::blmove, Locks::Keys),
+    ("brpoplpush", blocking::brpoplpush, Locks::Keys),
 ];
 
 /// What concerns more elements than this happens after the locks are released.

@@ -99,9 +99,14 @@ pub fn clients(parts: &Parts, out: &mut String) {
     let count =
         |f: &dyn Fn(&crate::client::Client) -> bool| clients.iter().filter(|c| f(c)).count();
     let (mut watched, mut max_in) = (0, 0);
+    let (mut waited, mut waited_gone) = (0, 0);
     for i in 0..SHARDS {
         let mut locked = engine.keyspace.lock(ShardMask::only(i));
-        watched += locked.shard(i).map_or(0, |s| s.watched_keys());
+        if let Some(shard) = locked.shard(i) {
+            watched += shard.watched_keys();
+            let (keys, gone) = shard.waited_keys();
+            (waited, waited_gone) = (waited + keys, waited_gone + gone);
+        }
     }
     for c in &clients {
         max_in = max_in.max(c.query_buffer.load(Ordering::Relaxed));
@@ -140,10 +145,14 @@ pub fn clients(parts: &Parts, out: &mut String) {
         "watching_clients",
         count(&|c| c.watching.load(Ordering::Relaxed) > 0),
     );
-    line(out, "clients_in_timeout_table", 0);
+    line(
+        out,
+        "clients_in_timeout_table",
+        engine.blocked.with_timeout(),
+    );
     line(out, "total_watched_keys", watched);
-    line(out, "total_blocking_keys", 0);
-    line(out, "total_blocking_keys_on_nokey", 0);
+    line(out, "total_blocking_keys", waited);
+    line(out, "total_blocking_keys_on_nokey", waited_gone);
 }
 
 /// `# CPU`

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::command::blocking::ROLE_CHANGED;
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::host::{Replicating, Role, WaitRequest};
 use crate::command::session::ReplicaFacts;
@@ -96,10 +97,7 @@ impl Replicating for Arc<Replication> {
             };
             let later: Later = Box::new(move |_, reply| {
                 if !still_primary {
-                    reply.error(
-                        "UNBLOCKED force unblock from blocking operation, instance state changed \
-                         (master -> replica?)",
-                    );
+                    reply.error(ROLE_CHANGED);
                     return;
                 }
                 let (local, replicas) = me.acknowledged(&request);

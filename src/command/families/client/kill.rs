@@ -114,6 +114,7 @@ fn kill_all(ctx: &mut Ctx<'_>, filter: &Filter<'_>) -> usize {
         if client.id == me {
             ctx.session.closing = true;
         } else {
+            ctx.engine.blocked.cancel(client.id);
             client.kill();
             registry.forget(client.id);
         }

@@ -176,3 +176,37 @@ fn nobody_waits_to_be_unblocked() {
     let maint = t.run("CLIENT MAINT_NOTIFICATIONS ON");
     assert!(maint.starts_with("-ERR unknown subcommand"), "{maint}");
 }
+
+#[test]
+fn a_client_that_waits_is_unblocked_by_another() {
+    let mut t = TestServer::new();
+    let mut c = t.client();
+    let id = c.session.client.id;
+    for (reason, reply) in [
+        ("", "nil-array"),
+        ("TIMEOUT", "nil-array"),
+        ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+    ] {
+        let mut waiting = c.begin("BLPOP k 0");
+        assert_eq!(t.run(&format!("CLIENT UNBLOCK {id} {reason}")), ":1");
+        assert_eq!(t.run(&format!("CLIENT UNBLOCK {id} {reason}")), ":0");
+        t.run("RPUSH k a");
+        assert_eq!(c.reply_to(&mut waiting).as_deref(), Some(reply));
+        assert_eq!(t.run("LPOP k"), r#""a""#);
+    }
+}
+
+#[test]
+fn a_killed_client_takes_nothing_any_more() {
+    let mut t = TestServer::new();
+    let mut c = t.client();
+    let id = c.session.client.id;
+    let mut waiting = c.begin("BLPOP k 0");
+    t.expect(&[
+        (&format!("CLIENT KILL ID {id}"), ":1"),
+        ("RPUSH k a", ":1"),
+        ("LLEN k", ":1"),
+    ]);
+    assert_eq!(c.reply_to(&mut waiting), None);
+    assert!(c.session.closing);
+}

@@ -13,7 +13,14 @@ pub fn rpoplpush(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcom
     move_one(ctx, args, End::Tail, End::Head, reply)
 }
 
-fn move_one(ctx: &mut Ctx<'_>, args: &[&[u8]], from: End, to: End, reply: &mut Reply) -> Outcome {
+/// Moves an element of the first key's list to the second key's.
+pub(super) fn move_one(
+    ctx: &mut Ctx<'_>,
+    args: &[&[u8]],
+    from: End,
+    to: End,
+    reply: &mut Reply,
+) -> Outcome {
     let (source, destination) = (arg(args, 1), arg(args, 2));
     if ctx.lookup::<List>(source)?.is_none() {
         reply.null();

@@ -104,41 +104,73 @@ fn pop_many(
 
 /// `LMPOP numkeys key [key ...] LEFT|RIGHT [COUNT count]`
 pub fn lmpop(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let keys = num::parse_i64(arg(args, 1)).filter(|n| *n > 0);
-    let keys = keys.ok_or(CommandError::new("ERR numkeys should be greater than 0"))?;
-    let rest = args.get(2..).unwrap_or_default();
-    let split = usize::try_from(keys).ok();
-    let split = split.and_then(|keys| rest.split_at_checked(keys));
-    let Some((keys, [end, options @ ..])) = split else {
-        return Err(CommandError::SYNTAX);
-    };
-    let end = end_arg(end)?;
-    let count = match options {
-        [] => 1,
-        [word, count, after @ ..] if word.eq_ignore_ascii_case(b"count") => {
-            let count = count_arg(count, "").ok().filter(|n| *n > 0);
-            let count = count.ok_or(CommandError::new("ERR count should be greater than 0"))?;
-            if !after.is_empty() {
-                return Err(CommandError::SYNTAX);
-            }
-            count
-        }
-        _ => return Err(CommandError::SYNTAX),
-    };
-    for key in keys {
-        if ctx.lookup::<List>(key)?.is_none() {
-            continue;
-        }
-        reply.array(2);
-        reply.bulk(key);
-        let n = pop_many(ctx, key, end, count, reply)?;
-        let name: &[u8] = match end {
-            End::Head => b"LPOP",
-            End::Tail => b"RPOP",
-        };
-        let n = itoa::Buffer::new().format(n).to_owned();
-        return Ok(ctx.rewritten(&[name, key, n.as_bytes()]));
+    let request = MultiPop::parse(args.get(1..).unwrap_or_default())?;
+    if let Some(effect) = request.run(ctx, reply)? {
+        return Ok(effect);
     }
     reply.null_array();
     Ok(Effect::None)
+}
+
+/// The name of the command that pops at an end.
+pub(super) fn pop_name(end: End) -> &'static [u8] {
+    match end {
+        End::Head => b"LPOP",
+        End::Tail => b"RPOP",
+    }
+}
+
+/// What LMPOP and BLMPOP ask for.
+pub(super) struct MultiPop<'a> {
+    pub keys: &'a [&'a [u8]],
+    end: End,
+    count: usize,
+}
+
+impl<'a> MultiPop<'a> {
+    /// `numkeys key [key ...] LEFT|RIGHT [COUNT count]`
+    pub fn parse(words: &'a [&'a [u8]]) -> Result<MultiPop<'a>, CommandError> {
+        let keys = num::parse_i64(arg(words, 0)).filter(|n| *n > 0);
+        let keys = keys.ok_or(CommandError::new("ERR numkeys should be greater than 0"))?;
+        let rest = words.get(1..).unwrap_or_default();
+        let split = usize::try_from(keys).ok();
+        let split = split.and_then(|keys| rest.split_at_checked(keys));
+        let Some((keys, [end, options @ ..])) = split else {
+            return Err(CommandError::SYNTAX);
+        };
+        let end = end_arg(end)?;
+        let count = match options {
+            [] => 1,
+            [word, count, after @ ..] if word.eq_ignore_ascii_case(b"count") => {
+                let count = count_arg(count, "").ok().filter(|n| *n > 0);
+                let count = count.ok_or(CommandError::new("ERR count should be greater than 0"))?;
+                if !after.is_empty() {
+                    return Err(CommandError::SYNTAX);
+                }
+                count
+            }
+            _ => return Err(CommandError::SYNTAX),
+        };
+        Ok(MultiPop { keys, end, count })
+    }
+
+    /// Pops from the first list that is there. `None` if none is: nothing is written.
+    pub fn run(
+        &self,
+        ctx: &mut Ctx<'_>,
+        reply: &mut Reply,
+    ) -> Result<Option<Effect>, CommandError> {
+        for key in self.keys {
+            if !ctx.holds(key) || ctx.lookup::<List>(key)?.is_none() {
+                continue;
+            }
+            reply.array(2);
+            reply.bulk(key);
+            let n = pop_many(ctx, key, self.end, self.count, reply)?;
+            let n = itoa::Buffer::new().format(n).to_owned();
+            let name = pop_name(self.end);
+            return Ok(Some(ctx.rewritten(&[name, key, n.as_bytes()])));
+        }
+        Ok(None)
+    }
 }
