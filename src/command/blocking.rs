@@ -508,8 +508,7 @@ impl Engine {
     }
 }
 
-const OUT_OF_RANGE: CommandError =
-    CommandError(Cow::Borrowed("ERR timeout is out of range"));
+const OUT_OF_RANGE: CommandError = CommandError(Cow::Borrowed("ERR timeout is out of range"));
 const NEGATIVE: CommandError = CommandError(Cow::Borrowed("ERR timeout is negative"));
 
 /// A timeout in seconds, which may have a fraction, as milliseconds; a started one counts.

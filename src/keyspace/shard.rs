@@ -16,8 +16,8 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::entry::{Entry, EntryRef, Meta};
-use super::table::{Pos, Table};
 use super::locks::ShardMask;
+use super::table::{Pos, Table};
 use super::value::{Value, ValueRef};
 use super::waiters::{Needs, Ready, Ticket, Waiters};
 

@@ -58,13 +58,19 @@ fn timeouts_are_checked() {
         ("BLPOP a inf", "-ERR timeout is not a float or out of range"),
         ("BLPOP a -1", "-ERR timeout is negative"),
         ("BLPOP a -0.001", "-ERR timeout is negative"),
-        ("BLPOP a 9223372036854775807", "-ERR timeout is out of range"),
+        (
+            "BLPOP a 9223372036854775807",
+            "-ERR timeout is out of range",
+        ),
         ("BLPOP a 1e300", "-ERR timeout is out of range"),
         ("BLPOP a 0.01", "nil-array"),
         ("BLMPOP 0.001 1 a LEFT", "nil-array"),
         ("BLMOVE a b LEFT LEFT 0.001", "nil"),
         ("BRPOPLPUSH a b 0.001", "nil"),
-        ("BLMPOP x 0 a LEFT", "-ERR timeout is not a float or out of range"),
+        (
+            "BLMPOP x 0 a LEFT",
+            "-ERR timeout is not a float or out of range",
+        ),
         ("BLMPOP 0 0 a LEFT", "-ERR numkeys should be greater than 0"),
     ]);
 }
@@ -81,7 +87,10 @@ fn who_came_first_is_served_first() {
     t.run("RPUSH k 2 3");
     served(&mut b, &mut second, r#"["k", "3"]"#);
     assert_eq!(t.run("LRANGE k 0 -1"), r#"["2"]"#);
-    assert_eq!(t.effects(), ["RPUSH k 1", "LPOP k", "RPUSH k 2 3", "RPOP k"]);
+    assert_eq!(
+        t.effects(),
+        ["RPUSH k 1", "LPOP k", "RPUSH k 2 3", "RPOP k"]
+    );
 }
 
 #[test]
@@ -108,7 +117,12 @@ fn nobody_overtakes_in_a_pipeline_and_a_transaction_is_not_cut_in_two() {
 #[test]
 fn in_a_transaction_nothing_waits() {
     let mut t = TestServer::new();
-    for line in ["MULTI", "BLPOP k 0", "BLMOVE k l LEFT LEFT 0", "BLMPOP 0 1 k LEFT"] {
+    for line in [
+        "MULTI",
+        "BLPOP k 0",
+        "BLMOVE k l LEFT LEFT 0",
+        "BLMPOP 0 1 k LEFT",
+    ] {
         t.run(line);
     }
     assert_eq!(t.run("EXEC"), "[nil-array, nil, nil-array]");
