@@ -4,7 +4,7 @@ use super::super::hash;
 use super::super::locks::{SHARDS, ShardMask};
 use super::super::value::ValueKind;
 use super::super::waiters::{Ready, Ticket};
-use super::Unit;
+use super::{ExpiryMode, Unit};
 use crate::keyspace::entry::EntryRef;
 
 impl Unit<'_> {
@@ -55,8 +55,13 @@ impl Unit<'_> {
             .is_some_and(|d| d.waiters.wants_gone(key))
     }
 
-    /// The type of the value at a key, nothing counted.
+    /// The type of the value at a key that is not due, without any trace: a key that is due stays.
     pub fn kind_of(&mut self, db: usize, key: &[u8]) -> Option<ValueKind> {
-        self.peek(db, key).map(EntryRef::value_kind)
+        if self.options.expiry != ExpiryMode::Ignore && self.is_due(db, key) {
+            return None;
+        }
+        let hash = hash::of(key);
+        let table = &self.locked.shard_for(hash)?.db(db)?.table;
+        table.entry(table.find(hash, key)?).map(EntryRef::value_kind)
     }
 }

@@ -200,6 +200,21 @@ fn whole_databases_that_change_places_serve() {
 }
 
 #[test]
+fn a_key_that_is_due_serves_nobody_and_stays_until_somebody_looks() {
+    let mut t = TestServer::new();
+    let mut c = t.client();
+    let mut waiting = c.begin("BLPOP k 0");
+    for line in ["SELECT 1", "RPUSH k x", "PEXPIRE k 10"] {
+        t.run(line);
+    }
+    t.advance(11);
+    t.effects();
+    t.run("SWAPDB 0 1");
+    assert_eq!(c.reply_to(&mut waiting), None);
+    assert_eq!(t.effects(), ["SWAPDB 0 1"]);
+}
+
+#[test]
 fn a_client_that_goes_away_leaves_its_place() {
     let mut t = TestServer::new();
     let (mut a, mut b) = (t.client(), t.client());
