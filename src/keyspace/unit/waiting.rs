@@ -62,6 +62,8 @@ impl Unit<'_> {
         }
         let hash = hash::of(key);
         let table = &self.locked.shard_for(hash)?.db(db)?.table;
-        table.entry(table.find(hash, key)?).map(EntryRef::value_kind)
+        table
+            .entry(table.find(hash, key)?)
+            .map(EntryRef::value_kind)
     }
 }
