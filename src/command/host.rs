@@ -172,6 +172,13 @@ pub trait Persistence {
 
     /// `DEBUG LOADAOF`.
     fn debug_loadaof(&self) -> Suspended;
+
+    /// `DEBUG ABORT-BACKGROUND`: what writes a snapshot at the moment, be it for BGSAVE, an AOF
+    /// rewrite or a full sync, fails as if the disk had. Whether there was anything.
+    fn debug_abort_background(&self) -> bool;
+
+    /// `DEBUG AOF-FLUSH-SLEEP`: microseconds before each write to the AOF.
+    fn debug_aof_flush_sleep(&self, us: u64);
 }
 
 /// What WAIT and WAITAOF wait for.

@@ -39,6 +39,8 @@ pub enum ConfigError {
 pub struct SetContext {
     /// A data set is being loaded.
     pub loading: bool,
+    /// It is a part of a transaction, which must not wait for anything.
+    pub nested: bool,
     /// `enable-protected-configs` lets this client change protected directives.
     pub protected_allowed: bool,
 }
@@ -52,6 +54,8 @@ pub struct Change<'a> {
     pub old: &'a Settings,
     /// All settings after it, every directive of the command included.
     pub new: &'a Settings,
+    /// Under what conditions it is changed.
+    pub context: SetContext,
 }
 
 /// What a CONFIG SET has changed.
@@ -189,7 +193,7 @@ impl Config {
                 changed.push(found);
             }
         }
-        apply_all(&changed, &old, &new, apply)?;
+        apply_all(&changed, [&old, &new], context, apply)?;
         let settings = Arc::new(new);
         self.published.store(Arc::clone(&settings));
         let directives = changed.iter().map(|found| found.directive.name).collect();
@@ -276,8 +280,8 @@ fn set_one(directive: &Directive, settings: &mut Settings, value: &[u8]) -> Resu
 /// Runs the hook for every changed directive; undoes all of it at the first failure.
 fn apply_all(
     changed: &[Found],
-    old: &Settings,
-    new: &Settings,
+    [old, new]: [&Settings; 2],
+    context: SetContext,
     apply: &mut dyn FnMut(&Change<'_>) -> Result<(), String>,
 ) -> Result<(), ConfigError> {
     for (done, found) in changed.iter().enumerate() {
@@ -285,6 +289,7 @@ fn apply_all(
             directive: found.directive.name,
             old,
             new,
+            context,
         }) else {
             continue;
         };
@@ -298,6 +303,7 @@ fn apply_all(
                 directive: undone.directive.name,
                 old: new,
                 new: old,
+                context,
             };
             if let Err(problem) = apply(&back) {
                 warn!("Failed applying restored failed CONFIG SET command: {problem}");

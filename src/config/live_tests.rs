@@ -5,6 +5,7 @@ use crate::config::{AppendFsync, Honour, MaxmemoryPolicy};
 
 const FREE: SetContext = SetContext {
     loading: false,
+    nested: false,
     protected_allowed: true,
 };
 
@@ -213,6 +214,7 @@ fn protected_directives_need_permission_and_some_wait_for_a_load() {
     let config = config();
     let guarded = SetContext {
         loading: false,
+        nested: false,
         protected_allowed: false,
     };
     let text = "ERR CONFIG SET failed (possibly related to argument 'dbfilename') - \
@@ -227,12 +229,17 @@ fn protected_directives_need_permission_and_some_wait_for_a_load() {
     );
     let loading = SetContext {
         loading: true,
+        nested: false,
         protected_allowed: true,
     };
     let text = "LOADING Redis is loading the dataset in memory";
     assert_eq!(
-        set_in(&config, &[("appendonly", "yes")], loading),
+        set_in(&config, &[("dir", "/")], loading),
         Err(text.to_owned())
+    );
+    assert_eq!(
+        set_in(&config, &[("appendonly", "yes")], loading),
+        Ok(vec!["appendonly"])
     );
     assert_eq!(
         set_in(&config, &[("loglevel", "debug")], loading),

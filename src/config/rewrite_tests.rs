@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 const FREE: SetContext = SetContext {
     loading: false,
+    nested: false,
     protected_allowed: true,
 };
 

@@ -26,7 +26,7 @@ use crate::resp::reply::{Proto, Reply};
 use super::host::Parts;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::replication::AppendOnly;
-use super::snapshotting::{self, Heading, Progress};
+use super::snapshotting::{self, Heading, Progress, StreamPoint};
 
 /// What the configuration says about the AOF.
 pub fn options(settings: &Settings) -> Options {
@@ -125,7 +125,12 @@ impl LoadTarget for Replay<'_> {
 
     fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let progress = Some(Arc::clone(&self.status.loaded_bytes));
-        match loading::load_stream(self.engine, input, LoadMode::default(), progress) {
+        // A key that is due by now may have been given more time by a command that follows.
+        let mode = LoadMode {
+            keep_due: true,
+            ..LoadMode::default()
+        };
+        match loading::load_stream(self.engine, input, mode, progress) {
             Ok((loaded, summary)) => {
                 self.status
                     .keys_loaded
@@ -205,23 +210,26 @@ fn write_commands(
     mut snapshot: Snapshot,
     out: &mut dyn Write,
     config: &crate::config::Config,
+    progress: &Progress,
 ) -> io::Result<()> {
     let mut commands = Commands::new(out);
     let mut captured = Vec::new();
+    let delay_us = config.current().rdb.rdb_key_save_delay;
+    progress.check()?;
     while snapshot.next(&mut captured) {
         for c in captured.drain(..) {
             commands.entry(c.db as u32, &c.key, c.value.as_ref(), c.expire_ms)?;
-            let delay_us = config.current().rdb.rdb_key_save_delay;
             if delay_us > 0 {
-                std::thread::sleep(std::time::Duration::from_micros(delay_us as u64));
+                progress.wait(delay_us)?;
             }
         }
+        progress.check()?;
     }
     Ok(())
 }
 
 /// A rewrite from its snapshot to its end, on the thread that calls.
-fn run_rewrite(engine: &Engine, mut rewrite: Rewrite) {
+fn run_rewrite(engine: &Engine, mut rewrite: Rewrite, progress: &Progress) {
     snapshotting::yield_to_clients();
     let snapshot = loop {
         match engine.keyspace.snapshot(|| rewrite.mark()) {
@@ -233,8 +241,8 @@ fn run_rewrite(engine: &Engine, mut rewrite: Rewrite) {
     };
     let config = &engine.config;
     rewrite.run(|format, out| match format {
-        Format::Rdb => write_rdb(snapshot, out, config, &Progress::default()),
-        Format::Commands => write_commands(snapshot, out, config),
+        Format::Rdb => write_rdb(snapshot, out, config, progress),
+        Format::Commands => write_commands(snapshot, out, config, progress),
     });
 }
 
@@ -255,8 +263,10 @@ impl Parts {
             .background_jobs
             .fetch_add(1, Ordering::Relaxed);
         let engine = Arc::clone(&self.engine);
+        let progress = Arc::new(Progress::cancelled_by(rewrite.cancelled()));
+        *self.rewriting.lock() = Arc::downgrade(&progress);
         let thread = std::thread::Builder::new().name("aof_rewrite".to_owned());
-        match thread.spawn(move || run_rewrite(&engine, rewrite)) {
+        match thread.spawn(move || run_rewrite(&engine, rewrite, &progress)) {
             Ok(_) => true,
             Err(e) => {
                 tracing::warn!("Can't rewrite append only file in background: {e}");
@@ -285,20 +295,115 @@ impl Parts {
         }
     }
 
-    /// Turns the AOF on or off.
+    /// CONFIG SET appendonly; `nested`: inside a transaction. While data are loaded it is only
+    /// noted, see [`Parts::begin_appending`].
     ///
     /// # Errors
     /// The reason that CONFIG SET replies with.
-    pub fn switch_aof(&self, on: bool) -> Result<(), String> {
-        if !on {
-            self.aof.disable(None);
+    pub fn want_aof(&self, on: bool, nested: bool) -> Result<(), String> {
+        let mut after_load = self.append_after_load.lock();
+        if let Some(wanted) = &mut *after_load {
+            *wanted = on;
             return Ok(());
         }
-        if self.aof.enable(self.other_snapshot(), false) && !self.start_rewrite() {
+        self.switch_aof(on, nested)
+    }
+
+    fn switch_aof(&self, on: bool, nested: bool) -> Result<(), String> {
+        if !on {
+            self.aof.disable(self.history());
+            return Ok(());
+        }
+        if self.aof.enable(self.other_snapshot(), nested) && !self.start_rewrite() {
             self.aof.enable_failed();
             return Err("Unable to turn on AOF. Check server logs.".to_owned());
         }
         Ok(())
+    }
+
+    /// The history that the log's offsets belong to, if the data set is a part of it.
+    fn history(&self) -> Option<String> {
+        self.replication.point().map(|p| p.replid)
+    }
+
+    /// The process is about to end and its data set is complete.
+    pub fn finish_aof(&self) {
+        self.aof.finish(self.history());
+    }
+
+    /// Begins to append as it is wanted when the data are there. `from_aof`: they came from the
+    /// AOF, which is continued; otherwise a new one begins with them.
+    ///
+    /// # Errors
+    /// What the files say; logged.
+    pub fn begin_appending(&self, mut from_aof: bool) -> Result<(), AofError> {
+        let mut on = false;
+        loop {
+            {
+                // Not held while the files are opened: a transaction may wait for it with every
+                // shard locked.
+                let mut after_load = self.append_after_load.lock();
+                if after_load.unwrap_or(on) == on {
+                    *after_load = None;
+                    return Ok(());
+                }
+            }
+            if !on && std::mem::take(&mut from_aof) {
+                start(&self.engine, &self.aof)?;
+            } else if let Err(e) = self.switch_aof(!on, false) {
+                tracing::warn!("{e}");
+                *self.append_after_load.lock() = None;
+                return Ok(());
+            }
+            on = !on;
+        }
+    }
+
+    /// The stream goes on from where the AOF that was loaded ends.
+    pub fn adopt_aof_offset(&self) {
+        let end = self.aof.end();
+        let point = end.and_then(|end| {
+            Some(StreamPoint {
+                replid: end.replid?,
+                offset: end.offset,
+                db: end.stream_db.map_or(-1, i64::from),
+            })
+        });
+        let restored = point.is_some_and(|p| self.replication.restore(&p));
+        if !restored && let Some(floor) = self.aof.offset_floor() {
+            // Nobody reads yet.
+            let _ = self.engine.log.set_offset(floor, None);
+        }
+    }
+
+    /// Makes whatever writes a snapshot fail. Whether there was anything.
+    pub fn abort_background(&self) -> bool {
+        if self.saver.fail_soon() {
+            return true;
+        }
+        let rewriting = self.rewriting.lock().upgrade();
+        if let Some(progress) = &rewriting {
+            progress.failed.store(true, Ordering::Relaxed);
+        }
+        rewriting.is_some()
+    }
+
+    /// What a shutdown does about the AOF before it saves. `false` if it cannot end yet.
+    pub fn prepare_aof_end(&self, force: bool) -> bool {
+        let info = self.aof.info();
+        if info.state == State::Off || !info.rewriting {
+            return true;
+        }
+        if info.state == State::WaitRewrite {
+            if !force {
+                tracing::warn!("Writing initial AOF, can't exit.");
+                return false;
+            }
+            tracing::warn!("Writing initial AOF. Exit anyway.");
+        }
+        tracing::warn!("There is a child rewriting the AOF. Killing it!");
+        self.aof.kill_rewrite();
+        true
     }
 
     /// What cron asks ten times a second: a rewrite that is due, and whether writes must be
@@ -320,13 +425,30 @@ impl Parts {
     }
 }
 
+/// Tells a shutdown what to do about the AOF: before it saves, and when nothing runs any more.
+pub fn register_shutdown(parts: &Arc<Parts>) {
+    let weak = Arc::downgrade(parts);
+    parts.shutdown.set_before_save(Box::new(move |request| {
+        weak.upgrade()
+            .is_none_or(|parts| parts.prepare_aof_end(request.force))
+    }));
+    let weak = Arc::downgrade(parts);
+    parts.shutdown.set_last_words(Box::new(move || {
+        if let Some(parts) = weak.upgrade() {
+            parts.finish_aof();
+        }
+    }));
+}
+
 /// The append-only file as replication sees it: it ends where another history begins.
 pub struct FollowedHistory(pub std::sync::Weak<Parts>);
 
 impl AppendOnly for FollowedHistory {
     fn stop(&self) {
         if let Some(parts) = self.0.upgrade() {
-            parts.aof.disable(None);
+            let on = parts.aof_is_on();
+            parts.append_after_load.lock().get_or_insert(on);
+            parts.aof.disable(parts.history());
         }
     }
 
@@ -334,10 +456,8 @@ impl AppendOnly for FollowedHistory {
         let Some(parts) = self.0.upgrade() else {
             return;
         };
-        let wanted = parts.engine.config.current().aof.appendonly;
-        if wanted
-            && !parts.aof_is_on()
-            && let Err(e) = parts.switch_aof(true)
+        if !parts.aof_is_on()
+            && let Err(e) = parts.begin_appending(false)
         {
             tracing::warn!("{e}");
         }

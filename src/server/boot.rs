@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -118,7 +119,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     super::settings::register(&host.effects, &engine);
     super::settings::register_replication(&host.effects, &parts.replication);
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
+    let served = LocalSet::new().block_on(&runtime, async {
         let takeover: Arc<dyn Takeover> = Arc::new(Arc::clone(&parts.replication));
         let count = settings.network.io_threads as usize;
         let workers = Workers::start(count, &engine, &takeover)?;
@@ -147,7 +148,10 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
         listeners.close();
         tracing::warn!("Redis is now ready to exit, bye bye...");
         Ok(())
-    })
+    });
+    // Whoever still works in the background waits for shards that stay locked.
+    runtime.shutdown_background();
+    served
 }
 
 /// Fits the settings and the process to each other, before anything is opened.
@@ -188,10 +192,11 @@ fn parts(
         peak_memory: AtomicU64::new(0),
         startup_memory: AtomicU64::new(memory::used()),
         replication,
+        rewriting: Mutex::default(),
+        append_after_load: Mutex::new(Some(engine.config.current().aof.appendonly)),
     });
-    parts
-        .shutdown
-        .set_last_words(Box::new(move || aof.finish(None)));
+    let _ = parts.saver.aof.set(Arc::clone(aof.status()));
+    super::aof::register_shutdown(&parts);
     super::settings::register_aof(&host.effects, &parts);
     let followed = super::aof::FollowedHistory(Arc::downgrade(&parts));
     let _ = parts.replication.append_only.set(Arc::new(followed));
@@ -227,7 +232,8 @@ fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
     };
     if settings.aof.appendonly {
         super::aof::load(&parts.engine, &parts.aof, &parts.load)?;
-        return Ok(super::aof::start(&parts.engine, &parts.aof)?);
+        parts.adopt_aof_offset();
+        return Ok(parts.begin_appending(true)?);
     }
     let mode = LoadMode {
         keep_due: settings.replication.replicaof.is_some(),
@@ -244,7 +250,7 @@ fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
         }
         *parts.saver.functions.lock() = l.functions;
     }
-    Ok(())
+    Ok(parts.begin_appending(false)?)
 }
 
 fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {

@@ -4,7 +4,9 @@
 //! right after the engine and before the first connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
@@ -28,6 +30,7 @@ use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
+use super::snapshotting::Progress;
 
 /// The parts above the commands.
 pub struct Parts {
@@ -55,6 +58,10 @@ pub struct Parts {
     pub startup_memory: AtomicU64,
     /// Our primary and our replicas.
     pub replication: Arc<Replication>,
+    /// The AOF rewrite that runs, if one does.
+    pub rewriting: Mutex<Weak<Progress>>,
+    /// While a data set is loaded: whether an AOF is to be written as soon as it is there.
+    pub append_after_load: Mutex<Option<bool>>,
 }
 
 /// The host of a server.
@@ -246,6 +253,14 @@ impl Persistence for Arc<Parts> {
     fn debug_loadaof(&self) -> Suspended {
         let me = Arc::clone(self);
         in_background(move || me.reload_aof(), ok_or_error)
+    }
+
+    fn debug_abort_background(&self) -> bool {
+        self.abort_background()
+    }
+
+    fn debug_aof_flush_sleep(&self, us: u64) {
+        self.aof.status().set_flush_sleep_us(us);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::base::clock;
 use crate::command::engine::{Engine, Gate};
 use crate::keyspace::snapshot::{Busy, Snapshot};
+use crate::persist::aof::status::Status as AofStatus;
 use crate::persist::rdb::file::{self, SaveError, Target};
 
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
@@ -72,6 +73,8 @@ pub struct Saver {
     point_of: Mutex<PointOf>,
     /// Sources of function libraries that were loaded and are saved again.
     pub functions: Mutex<Vec<Vec<u8>>>,
+    /// Is told while a snapshot is written, for `no-appendfsync-on-rewrite`.
+    pub aof: OnceLock<Arc<AofStatus>>,
 }
 
 impl Saver {
@@ -92,6 +95,7 @@ impl Saver {
             running: Mutex::new(None),
             point_of: Mutex::new(Box::new(|| None)),
             functions: Mutex::new(Vec::new()),
+            aof: OnceLock::new(),
         }
     }
 
@@ -181,7 +185,7 @@ impl Saver {
     /// [`Busy`] if a snapshot runs; the system's word if no thread can be made.
     pub fn start_background(self: &Arc<Self>) -> io::Result<()> {
         let taken = self.begin().map_err(io::Error::other)?;
-        self.status.in_progress.store(true, Ordering::Release);
+        self.set_in_progress(true);
         self.engine
             .stats
             .background_jobs
@@ -196,7 +200,7 @@ impl Saver {
         let thread = std::thread::Builder::new().name("bgsave".to_owned());
         let started = thread.spawn(move || me.background(taken, &progress));
         if let Err(e) = started {
-            self.status.in_progress.store(false, Ordering::Release);
+            self.set_in_progress(false);
             tracing::warn!("Can't save in background: {e}");
             self.set_ok(false);
             return Err(e);
@@ -223,7 +227,14 @@ impl Saver {
                 self.set_ok(false);
             }
         }
-        self.status.in_progress.store(false, Ordering::Release);
+        self.set_in_progress(false);
+    }
+
+    fn set_in_progress(&self, running: bool) {
+        if let Some(aof) = self.aof.get() {
+            aof.set_snapshot_running(running);
+        }
+        self.status.in_progress.store(running, Ordering::Release);
     }
 
     /// A full sync has the snapshot: it is shown, and cancelled, as a background save is.
@@ -235,7 +246,7 @@ impl Saver {
         *self.running.lock() = Some(Arc::clone(progress));
         let now_s = clock::unix_ms() / 1000;
         self.status.began_s.store(now_s, Ordering::Relaxed);
-        self.status.in_progress.store(true, Ordering::Release);
+        self.set_in_progress(true);
     }
 
     /// A full sync has ended; `saved` are the changes that are in the file now, if it wrote one.
@@ -249,7 +260,7 @@ impl Saver {
             self.status.saves.fetch_add(1, Ordering::Relaxed);
             self.set_ok(true);
         }
-        self.status.in_progress.store(false, Ordering::Release);
+        self.set_in_progress(false);
     }
 
     /// Stops a running background save; it leaves no file.
@@ -257,6 +268,15 @@ impl Saver {
         if let Some(p) = &*self.running.lock() {
             p.cancelled.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Makes a running background save or full sync fail. Whether one runs.
+    pub fn fail_soon(&self) -> bool {
+        let running = self.running.lock();
+        if let Some(p) = &*running {
+            p.failed.store(true, Ordering::Relaxed);
+        }
+        running.is_some()
     }
 
     /// Stops a running background save and waits until it has ended.

@@ -137,7 +137,7 @@ pub fn register_aof(effects: &Effects, parts: &Arc<Parts>) {
             return Ok(());
         };
         parts.aof.configure(super::aof::options(change.new));
-        parts.switch_aof(change.new.aof.appendonly)
+        parts.want_aof(change.new.aof.appendonly, change.context.nested)
     });
     let weak = Arc::downgrade(parts);
     effects.on(

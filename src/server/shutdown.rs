@@ -15,11 +15,15 @@ use crate::base::clock;
 use crate::command::engine::{Engine, PauseReason};
 use crate::command::host::ShutdownRequest;
 use crate::config::ShutdownOptions;
+use crate::keyspace::locks::ShardMask;
 
 use super::saving::Saver;
 
 /// Whether all replicas have everything.
 pub type CaughtUp = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Whether the shutdown may go on to save.
+pub type MaySave = Box<dyn Fn(&ShutdownRequest) -> bool + Send + Sync>;
 
 /// The state of a shutdown.
 pub struct Shutdown {
@@ -32,6 +36,8 @@ pub struct Shutdown {
     /// How long it waits for replicas, Unix milliseconds; 0 while it does not.
     waits_until_ms: AtomicI64,
     caught_up: Mutex<CaughtUp>,
+    /// Asked before the data is saved.
+    before_save: Mutex<MaySave>,
     /// Runs right before the end: flushes what must be on disk.
     last_words: Mutex<Box<dyn Fn() + Send + Sync>>,
 }
@@ -48,6 +54,7 @@ impl Shutdown {
             ended: Notify::new(),
             waits_until_ms: AtomicI64::new(0),
             caught_up: Mutex::new(Box::new(|| true)),
+            before_save: Mutex::new(Box::new(|_| true)),
             last_words: Mutex::new(Box::new(|| ())),
         }
     }
@@ -57,7 +64,12 @@ impl Shutdown {
         *self.caught_up.lock() = caught_up;
     }
 
-    /// Says what is to be done right before the end.
+    /// Says who is asked before the data is saved; the reason of a refusal is logged there.
+    pub fn set_before_save(&self, before_save: MaySave) {
+        *self.before_save.lock() = before_save;
+    }
+
+    /// Says what is to be done right before the end, when no command runs any more.
     pub fn set_last_words(&self, last_words: Box<dyn Fn() + Send + Sync>) {
         *self.last_words.lock() = last_words;
     }
@@ -108,6 +120,9 @@ impl Shutdown {
         tracing::warn!("User requested shutdown...");
         let went_on = self.let_replicas_catch_up(request).await;
         if went_on && self.save(request) {
+            // No unit begins any more, so what is acknowledged is what `last_words` finds. The
+            // process ends with the shards locked.
+            std::mem::forget(self.engine.keyspace.lock(ShardMask::ALL));
             (self.last_words.lock())();
             self.done.store(true, Ordering::Release);
             self.ended.notify_waiters();
@@ -159,6 +174,10 @@ impl Shutdown {
     /// Saves if the request or the configuration wants it. `false` if that failed and was not
     /// forced.
     fn save(&self, request: ShutdownRequest) -> bool {
+        if !(self.before_save.lock())(&request) {
+            tracing::warn!("{FAILED}");
+            return false;
+        }
         self.saver.cancel();
         let has_points = !self.engine.config.current().rdb.save.is_empty();
         if !(request.save || has_points && !request.no_save) {
@@ -173,9 +192,10 @@ impl Shutdown {
             return true;
         }
         tracing::warn!("Error trying to save the DB, can't exit.");
-        tracing::warn!(
-            "Errors trying to shut down the server. Check the logs for more information."
-        );
+        tracing::warn!("{FAILED}");
         false
     }
 }
+
+const FAILED: &str =
+    "Errors trying to shut down the server. Check the logs for more information.";

@@ -1,8 +1,9 @@
 //! A snapshot as an RDB stream: what BGSAVE, SAVE, an AOF rewrite and a full sync have in common.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::config::{Config, REDIS_VERSION};
@@ -38,11 +39,55 @@ pub struct Heading {
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Set by who wants the snapshot to end without a result.
-    pub cancelled: AtomicBool,
+    pub cancelled: Arc<AtomicBool>,
+    /// Set by who wants it to fail, as if it could not be written (`DEBUG ABORT-BACKGROUND`).
+    pub failed: AtomicBool,
     /// Keys written.
     pub keys: AtomicU64,
     /// Keys there are to write.
     pub total_keys: AtomicU64,
+}
+
+impl Progress {
+    /// Of a snapshot that `cancelled` ends.
+    pub fn cancelled_by(cancelled: Arc<AtomicBool>) -> Progress {
+        Progress {
+            cancelled,
+            ..Progress::default()
+        }
+    }
+
+    /// Looks whether the snapshot is to go on.
+    ///
+    /// # Errors
+    /// `Interrupted` once it is cancelled, another error once it is to fail.
+    pub fn check(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("aborted by DEBUG ABORT-BACKGROUND"));
+        }
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    /// `rdb-key-save-delay`: waits so long, or until the snapshot is to end.
+    ///
+    /// # Errors
+    /// See [`Progress::check`].
+    pub fn wait(&self, us: i32) -> io::Result<()> {
+        /// How late the end is noticed at most.
+        const SLICE: Duration = Duration::from_millis(5);
+        let until = Instant::now() + Duration::from_micros(u64::try_from(us).unwrap_or(0));
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(SLICE));
+        }
+    }
 }
 
 /// How the configuration wants RDB streams written.
@@ -60,7 +105,7 @@ pub fn format(config: &Config) -> Format {
 /// Writes a snapshot from the header to the last entry.
 ///
 /// # Errors
-/// What the stream says, or `Interrupted` once the snapshot is cancelled.
+/// What the stream says, or see [`Progress::check`].
 pub fn write<W: Write>(
     mut snapshot: Snapshot,
     writer: &mut Writer<W>,
@@ -96,13 +141,12 @@ pub fn write<W: Write>(
     }
     let mut out: Vec<Captured> = Vec::new();
     let now_s = clock::lru_seconds();
+    // That of the snapshot's instant, as a forked child would have it.
+    let delay_us = config.current().rdb.rdb_key_save_delay;
+    progress.check()?;
     while snapshot.next(&mut out) {
-        if progress.cancelled.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
         let keys = out.len() as u64;
         for c in out.drain(..) {
-            let delay_us = config.current().rdb.rdb_key_save_delay;
             writer.entry(
                 c.db as u32,
                 &c.key,
@@ -111,12 +155,10 @@ pub fn write<W: Write>(
                 usage(&c, now_s),
             )?;
             if delay_us > 0 {
-                std::thread::sleep(Duration::from_micros(delay_us as u64));
-            }
-            if progress.cancelled.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::Interrupted.into());
+                progress.wait(delay_us)?;
             }
         }
+        progress.check()?;
         progress.keys.fetch_add(keys, Ordering::Relaxed);
     }
     Ok(())

@@ -42,6 +42,7 @@ pub fn set(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
     let context = SetContext {
         loading: ctx.engine.gates.is(Gate::LOADING),
+        nested: ctx.nested,
         protected_allowed: match ctx.settings.process.enable_protected_configs {
             ProtectedAction::Yes => true,
             ProtectedAction::No => false,

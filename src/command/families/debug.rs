@@ -19,6 +19,10 @@ use super::{Family, Locks};
 pub const HANDLERS: Family = &[("debug", debug, Locks::Own)];
 
 const HELP: &[&str] = &[
+    "ABORT-BACKGROUND",
+    "    Make the running BGSAVE, AOF rewrite or full sync fail, as if it could not write.",
+    "AOF-FLUSH-SLEEP <microseconds>",
+    "    Wait so long before each write to the append-only file. 0 ends it.",
     "DIGEST",
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -73,6 +77,17 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         (b"reload", options) => return reload(ctx, options),
         (b"loadaof", []) => {
             ctx.suspended = Some(persistence(ctx)?.debug_loadaof());
+        }
+        (b"abort-background", []) => {
+            if !persistence(ctx)?.debug_abort_background() {
+                return Err(CommandError::new("ERR No background job is running"));
+            }
+            reply.ok();
+        }
+        (b"aof-flush-sleep", [us]) => {
+            let us = num::parse_u64(us).ok_or(CommandError::NOT_INTEGER)?;
+            persistence(ctx)?.debug_aof_flush_sleep(us);
+            reply.ok();
         }
         (b"populate", [_, ..]) if rest.len() <= 3 => return populate(ctx, rest, reply),
         (b"log", [message]) => {

@@ -9,7 +9,7 @@ group! {
     /// The append-only file.
     Aof in aof {
         /// Keep an append-only file.
-        "appendonly" = appendonly: bool = false, YesNo, [DENY_LOADING];
+        "appendonly" = appendonly: bool = false, YesNo;
         /// Prefix of the names of its files.
         "appendfilename" = appendfilename: PathBuf = PathBuf::from("appendonly.aof"),
             Text::checked(aof_file_name), [IMMUTABLE];

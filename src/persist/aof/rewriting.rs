@@ -138,11 +138,10 @@ impl Aof {
     /// Whether the file that the writer will go on in can be created.
     fn try_next_incr(&self) -> Result<(), AofError> {
         self.folder.create()?;
-        let name = self
-            .manifest
-            .lock()
-            .clone()
-            .next_incr(&self.folder.filename, None);
+        // Locked until it is there: the writer may be about to make one of that name its file,
+        // for a rewrite that has failed meanwhile.
+        let manifest = self.manifest.lock();
+        let name = manifest.clone().next_incr(&self.folder.filename, None);
         self.create_incr(&name).map(drop)
     }
 
@@ -433,6 +432,10 @@ impl Rewrite {
             }
         }
         if !succeeded {
+            // Its new file is in the manifest when the rewrite is said to be over.
+            if matches!(&self.split, Split::Rotate { rotated, .. } if rotated.is_some()) {
+                let _ = self.wait_for_split();
+            }
             remove(&[self.temp_base()]);
             if matches!(self.split, Split::Initial { .. }) {
                 self.drop_temp_incr();

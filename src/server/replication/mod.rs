@@ -182,26 +182,32 @@ impl Replication {
     }
 
     /// The data set that was loaded at the start stands at `point` of a history: a replica may
-    /// continue from there, a primary's replicas may continue with it.
-    pub fn restore(&self, point: &StreamPoint) {
+    /// continue from there, a primary's replicas may continue with it. `false` if the point does
+    /// not say enough for that.
+    pub fn restore(&self, point: &StreamPoint) -> bool {
         let Some(id) = ReplId::parse(point.replid.as_bytes()) else {
-            return;
-        };
-        let Ok(db) = u32::try_from(point.db) else {
-            return;
+            return false;
         };
         let mut s = self.state.lock();
         if s.primary.is_some() {
-            if self.engine.log.set_offset(point.offset, Some(db)).is_ok() {
-                s.history = History::of(id);
-                s.resumable = true;
-                tracing::info!("{SYNTHESIZED}");
+            let Ok(db) = u32::try_from(point.db) else {
+                return false;
+            };
+            if self.engine.log.set_offset(point.offset, Some(db)).is_err() {
+                return false;
             }
-        } else if self.engine.log.set_offset(point.offset, None).is_ok() {
+            s.history = History::of(id);
+            s.resumable = true;
+            tracing::info!("{SYNTHESIZED}");
+        } else {
+            if self.engine.log.set_offset(point.offset, None).is_err() {
+                return false;
+            }
             s.history = History::continued(id, point.offset);
             s.no_replicas_since_ms = clock::unix_ms();
             self.create_backlog();
         }
+        true
     }
 
     /// Where our data set stands in a stream that others know: what an RDB file is to say. Every
