@@ -197,5 +197,4 @@ impl Shutdown {
     }
 }
 
-const FAILED: &str =
-    "Errors trying to shut down the server. Check the logs for more information.";
+const FAILED: &str = "Errors trying to shut down the server. Check the logs for more information.";
