@@ -18,7 +18,6 @@ mod gates;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -127,12 +126,11 @@ impl Engine {
         let mut ctx = Ctx::new(unit, session, self, &settings);
         ctx.unit.no_touch = ctx.session.no_touch;
         if planned.len() > 1 {
-            for p in &planned {
-                ctx.unit.prefetch(ctx.session.db, p.hash);
-            }
+            let keyed = planned.iter().filter(|p| p.first_key > 0);
+            ctx.unit.prefetch(ctx.session.db, keyed.map(|p| p.hash));
         }
         let mut ran = Ran::default();
-        let mut clock = Instant::now();
+        let mut clock = clock::mono_ns();
         for (p, args) in planned.iter().zip(requests) {
             if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
                 ctx.unit.hint(key, p.hash);
@@ -351,7 +349,7 @@ impl Engine {
         args: &[&[u8]],
         reply: &mut Reply,
         gates: u32,
-        clock: &mut Instant,
+        clock: &mut u64,
     ) {
         if args.is_empty() {
             return;
@@ -362,8 +360,8 @@ impl Engine {
         match self.admit(ctx, command, args, gates) {
             Ok(Some((command, action))) => {
                 let failed = self.call(ctx, command, action, args, reply);
-                let now = Instant::now();
-                let nanos = now.duration_since(*clock).as_nanos() as u64;
+                let now = clock::mono_ns();
+                let nanos = now.saturating_sub(*clock);
                 *clock = now;
                 // What waits is counted when it is served.
                 if !ctx.blocked {
@@ -457,9 +455,9 @@ impl Engine {
         let Some(action) = command.handler else {
             return;
         };
-        let begun = Instant::now();
+        let begun = clock::mono_ns();
         let failed = self.call(ctx, command, action, args, reply);
-        let nanos = begun.elapsed().as_nanos() as u64;
+        let nanos = clock::mono_ns().saturating_sub(begun);
         let tracked = ctx.settings.observe.latency_tracking;
         self.stats
             .count_nested(command.spec.id, nanos, failed, tracked);

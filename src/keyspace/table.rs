@@ -31,7 +31,7 @@
 
 mod segment;
 
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use self::segment::{
     CHUNK_SLOTS, MAX_CHUNKS, POINTER_MASK, Segment, Slot, TAG_SHIFT, chunks_for, pointer_of,
@@ -119,20 +119,19 @@ impl Table {
 
     /// Asks the processor for the slots that a lookup of `hash` will read.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
+    pub fn prefetch_slots(&self, hash: u64) {
         if let Some((_, seg)) = self.segment_of(hash) {
-            let at = seg.home(self.tag(hash, seg.depth));
-            if let Some(Some(c)) = seg.chunks.get(at / CHUNK_SLOTS)
-                && let Some(s) = c.get(at % CHUNK_SLOTS)
-            {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: a prefetch of any address is harmless; this one is ours.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(s).cast()) }
-            }
+            seg.prefetch_slots(self.tag(hash, seg.depth));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
+    }
+
+    /// Asks the processor for the entry that a lookup of `hash` will compare first. Worth it once
+    /// the slots have come.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        if let Some((_, seg)) = self.segment_of(hash) {
+            seg.prefetch_entry(self.tag(hash, seg.depth));
+        }
     }
 
     /// Where the entry of `key` stands.

@@ -19,7 +19,7 @@ pub use types::{
 
 use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
-use super::locks::{Keyspace, Locked, SHARDS, ShardMask, shard_of};
+use super::locks::{Keyspace, Locked, SHARDS, ShardMask};
 use super::shard::{NewValue, Shard, WatchFlag};
 use super::table::Pos;
 use super::value::{Collection, Str, StrRef, Value, ValueRef};
@@ -97,13 +97,18 @@ impl<'a> Unit<'a> {
         self.locked.set_instant(self.options.now_ms);
     }
 
-    /// Asks the processor for what a lookup will read.
-    #[inline]
-    pub fn prefetch(&mut self, db: usize, hash: u64) {
-        if self.locked.mask().contains(ShardMask::only(shard_of(hash)))
-            && let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db))
-        {
-            d.table.prefetch(hash);
+    /// Asks the processor for what lookups of these hashes will read: all their slots first, then
+    /// the entries, so that the fetches of a batch overlap.
+    pub fn prefetch(&mut self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
+        for hash in hashes.clone() {
+            if let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db)) {
+                d.table.prefetch_slots(hash);
+            }
+        }
+        for hash in hashes {
+            if let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db)) {
+                d.table.prefetch_entry(hash);
+            }
         }
     }
 

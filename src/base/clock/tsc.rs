@@ -1,11 +1,11 @@
-//! Monotonic microseconds from the processor's time stamp counter.
+//! Monotonic nanoseconds from the processor's time stamp counter.
 //!
 //! Reading the kernel's clock costs as much as parsing two requests, the counter a third of it.
 //! It is used where the kernel itself keeps time by it, which means that the kernel has found it
 //! constant, never stopping and equal on all cores, and goes on watching that.
 //!
 //! Each thread keeps an anchor, one reading of both clocks, and adds to it what the counter has
-//! advanced. An anchor serves for [`WINDOW_US`]; then the next one is taken and the counter's rate
+//! advanced. An anchor serves for [`WINDOW_NS`]; then the next one is taken and the counter's rate
 //! is computed anew from the two, so neither an error of the rate nor a moved virtual machine
 //! outlives a window. A thread that was told too late a time is not told an earlier one: its next
 //! anchor stays ahead and runs slower until the kernel's clock has caught up. Without a rate (the
@@ -19,11 +19,13 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 /// How long an anchor serves.
-const WINDOW_US: u64 = 200_000;
+const WINDOW_NS: u64 = 200_000_000;
 /// The shortest span from which a rate is computed.
 const MIN_SPAN_NS: u64 = 10_000_000;
 /// Readings of the two clocks further apart than this were interrupted and are not used.
 const MAX_READING_TICKS: u64 = 10_000;
+/// Bits behind the binary point of a rate.
+const RATE_BITS: u32 = 32;
 
 #[derive(Clone, Copy)]
 struct Anchor {
@@ -32,31 +34,31 @@ struct Anchor {
     /// The kernel's time at the anchor.
     ns: u64,
     /// The time of the anchor as this thread was told it.
-    base_us: u64,
-    /// Microseconds a tick, in units of 2^-64.
+    base_ns: u64,
+    /// Nanoseconds a tick, in units of 2^-32.
     rate: u64,
     /// Ticks for which the anchor serves; 0 while there is no rate.
     window: u64,
     /// No later answer may be less.
-    floor_us: u64,
+    floor_ns: u64,
 }
 
 thread_local! {
     static ANCHOR: Cell<Anchor> = const {
-        Cell::new(Anchor { ticks: 0, ns: 0, base_us: 0, rate: 0, window: 0, floor_us: 0 })
+        Cell::new(Anchor { ticks: 0, ns: 0, base_ns: 0, rate: 0, window: 0, floor_ns: 0 })
     };
 }
 
 impl Anchor {
     #[inline]
     fn at(&self, delta: u64) -> u64 {
-        self.base_us + ((u128::from(delta) * u128::from(self.rate)) >> 64) as u64
+        self.base_ns + ((u128::from(delta) * u128::from(self.rate)) >> RATE_BITS) as u64
     }
 }
 
-/// Microseconds since the first call in this process.
+/// Nanoseconds since the first call in this process.
 #[inline]
-pub(super) fn now_us() -> u64 {
+pub(super) fn now_ns() -> u64 {
     ANCHOR.with(|cell| {
         let anchor = cell.get();
         if anchor.window != 0 {
@@ -85,9 +87,9 @@ fn ask_kernel(cell: &Cell<Anchor>) -> u64 {
     if anchor.window != 0 {
         // The greatest value that the old anchor can have given.
         let delta = after.wrapping_sub(anchor.ticks);
-        anchor.floor_us = anchor.at(delta.min(anchor.window));
+        anchor.floor_ns = anchor.at(delta.min(anchor.window));
     }
-    let now_us = (ns / 1000).max(anchor.floor_us);
+    let now_ns = ns.max(anchor.floor_ns);
     if is_trusted() && after.wrapping_sub(before) < MAX_READING_TICKS {
         let (span_ns, span_ticks) = (
             ns.saturating_sub(anchor.ns),
@@ -100,8 +102,8 @@ fn ask_kernel(cell: &Cell<Anchor>) -> u64 {
                 ..anchor
             };
         } else if span_ns >= MIN_SPAN_NS && span_ticks > 0 {
-            let rate = (u128::from(span_ns) << 64) / (u128::from(span_ticks) * 1000);
-            anchor = rated(before, ns, now_us, u64::try_from(rate).unwrap_or(0));
+            let rate = (u128::from(span_ns) << RATE_BITS) / u128::from(span_ticks);
+            anchor = rated(before, ns, now_ns, u64::try_from(rate).unwrap_or(0));
         }
     } else {
         // Begin again with the next undisturbed reading.
@@ -112,24 +114,25 @@ fn ask_kernel(cell: &Cell<Anchor>) -> u64 {
         };
     }
     cell.set(anchor);
-    now_us
+    now_ns
 }
 
 /// An anchor with a rate, which may stand ahead of the kernel's clock. A rate of zero is none.
-fn rated(ticks: u64, ns: u64, now_us: u64, rate: u64) -> Anchor {
-    let window = (u128::from(WINDOW_US) << 64)
+fn rated(ticks: u64, ns: u64, now_ns: u64, rate: u64) -> Anchor {
+    let window = (u128::from(WINDOW_NS) << RATE_BITS)
         .checked_div(u128::from(rate))
         .unwrap_or(0);
     let window = u64::try_from(window).unwrap_or(0);
-    let ahead_us = now_us.saturating_sub(ns / 1000).min(WINDOW_US / 2);
-    let rate = rate - rate / WINDOW_US * ahead_us;
+    let ahead_ns = now_ns.saturating_sub(ns).min(WINDOW_NS / 2);
+    let slower = u128::from(rate) * u128::from(ahead_ns) / u128::from(WINDOW_NS);
+    let rate = rate - u64::try_from(slower).unwrap_or(0);
     Anchor {
         ticks,
         ns,
-        base_us: now_us,
+        base_ns: now_ns,
         rate,
         window,
-        floor_us: now_us,
+        floor_ns: now_ns,
     }
 }
 
@@ -164,12 +167,12 @@ mod tests {
         let started = kernel_ns();
         let mut last = 0;
         while kernel_ns() - started < 700_000_000 {
-            let before = kernel_ns() / 1000;
-            let now = now_us();
-            let after = kernel_ns() / 1000;
+            let before = kernel_ns();
+            let now = now_ns();
+            let after = kernel_ns();
             assert!(now >= last, "went back from {last} to {now}");
             assert!(
-                now + 50 >= before && now <= after + 50,
+                now + 50_000 >= before && now <= after + 50_000,
                 "{before} <= {now} <= {after}"
             );
             last = now;
@@ -182,18 +185,18 @@ mod tests {
             return;
         }
         while ANCHOR.get().window == 0 {
-            now_us();
+            now_ns();
         }
         let mut anchor = ANCHOR.get();
         anchor.rate += anchor.rate / 4;
         ANCHOR.set(anchor);
         let started = kernel_ns();
-        let mut last = now_us();
+        let mut last = now_ns();
         while kernel_ns() - started < 900_000_000 {
-            let now = now_us();
+            let now = now_ns();
             assert!(now >= last, "went back from {last} to {now}");
             last = now;
         }
-        assert!(now_us() <= kernel_ns() / 1000 + 50);
+        assert!(now_ns() <= kernel_ns() + 50_000);
     }
 }

@@ -8,8 +8,7 @@
 //!
 //! [`Gates::link`]: super::super::engine::Gates::link
 
-use std::time::Instant;
-
+use crate::base::clock;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::Unit;
 use crate::resp::reply::Reply;
@@ -68,7 +67,7 @@ impl Engine {
         let unit = Unit::new(locked, options, &mut scratch.effects);
         let mut ctx = Ctx::new(unit, session, self, &settings);
         ctx.nested = true;
-        let mut clock = Instant::now();
+        let mut clock = clock::mono_ns();
         for args in stream.commands {
             if args.is_empty() || is_bracket(args) {
                 continue;
@@ -88,7 +87,7 @@ impl Engine {
         stats: &super::WorkerStats,
         args: &[&[u8]],
         reply: &mut Reply,
-        clock: &mut Instant,
+        clock: &mut u64,
         failed: &mut dyn FnMut(&[&[u8]], &Reply),
     ) {
         let known = self.table.lookup(args).and_then(|c| Some((c, c.handler?)));
@@ -101,8 +100,8 @@ impl Engine {
             return failed(args, reply);
         }
         let is_error = self.call(ctx, command, action, args, reply);
-        let now = Instant::now();
-        let nanos = now.duration_since(*clock).as_nanos() as u64;
+        let now = clock::mono_ns();
+        let nanos = now.saturating_sub(*clock);
         *clock = now;
         if let Some(c) = stats.commands.get(usize::from(command.spec.id)) {
             c.ran(nanos, is_error, ctx.settings.observe.latency_tracking);
