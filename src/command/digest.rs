@@ -7,6 +7,7 @@ use sha1::{Digest as _, Sha1};
 use crate::base::num;
 use crate::keyspace::value::list::End;
 use crate::keyspace::value::packed::Elem;
+use crate::keyspace::value::stream::id::StreamId;
 use crate::keyspace::value::{ValueKind, ValueRef};
 
 /// A digest on its way.
@@ -65,6 +66,15 @@ impl Digest {
                     self.xor(&one.0);
                 }
             }
+            ValueRef::Stream(stream) => {
+                for entry in stream.range(StreamId::MIN, StreamId::MAX, false) {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (name, value) in entry.pairs() {
+                        self.mix_elem(name);
+                        self.mix_elem(value);
+                    }
+                }
+            }
             ValueRef::Hash(hash) => {
                 for record in hash.iter() {
                     let mut one = Digest::default();
@@ -88,6 +98,7 @@ fn type_number(kind: ValueKind) -> u32 {
         ValueKind::Set => 2,
         ValueKind::Zset => 3,
         ValueKind::Hash => 4,
+        ValueKind::Stream => 6,
     }
 }
 

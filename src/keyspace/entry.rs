@@ -38,7 +38,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::value::{INLINE_MAX_BYTES, Str, Value};
-use super::value::{hash::Hash, list::List, set::Set, zset::Zset};
+use super::value::{hash::Hash, list::List, set::Set, stream::Stream, zset::Zset};
 
 const FLAG_EXPIRY: u8 = 1;
 const FLAG_MARK: u8 = 2;
@@ -59,6 +59,7 @@ enum Kind {
     Set = 4,
     Zset = 5,
     Hash = 6,
+    Stream = 7,
 }
 
 impl Kind {
@@ -70,7 +71,8 @@ impl Kind {
             3 => Kind::List,
             4 => Kind::Set,
             5 => Kind::Zset,
-            _ => Kind::Hash,
+            6 => Kind::Hash,
+            _ => Kind::Stream,
         }
     }
 
@@ -82,6 +84,7 @@ impl Kind {
             Kind::Set => size_of::<Set>(),
             Kind::Zset => size_of::<Zset>(),
             Kind::Hash => size_of::<Hash>(),
+            Kind::Stream => size_of::<Stream>(),
         };
         n.next_multiple_of(ALIGN)
     }
@@ -89,6 +92,7 @@ impl Kind {
 
 const _: () = assert!(align_of::<List>() <= ALIGN && align_of::<Set>() <= ALIGN);
 const _: () = assert!(align_of::<Zset>() <= ALIGN && align_of::<Hash>() <= ALIGN);
+const _: () = assert!(align_of::<Stream>() <= ALIGN);
 
 /// The fields of an entry that are fixed when it is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -155,6 +159,7 @@ enum Payload<'a> {
     Set(Set),
     Zset(Zset),
     Hash(Hash),
+    Stream(Stream),
 }
 
 impl Payload<'_> {
@@ -167,6 +172,7 @@ impl Payload<'_> {
             Payload::Set(_) => Kind::Set,
             Payload::Zset(_) => Kind::Zset,
             Payload::Hash(_) => Kind::Hash,
+            Payload::Stream(_) => Kind::Stream,
         }
     }
 }
@@ -187,6 +193,7 @@ impl Entry {
             Value::Set(v) => Entry::build(key, Payload::Set(v), meta),
             Value::Zset(v) => Entry::build(key, Payload::Zset(v), meta),
             Value::Hash(v) => Entry::build(key, Payload::Hash(v), meta),
+            Value::Stream(v) => Entry::build(key, Payload::Stream(v), meta),
         }
     }
 
@@ -250,6 +257,7 @@ impl Entry {
                 Payload::Set(v) => area.cast::<Set>().write(v),
                 Payload::Zset(v) => area.cast::<Zset>().write(v),
                 Payload::Hash(v) => area.cast::<Hash>().write(v),
+                Payload::Stream(v) => area.cast::<Stream>().write(v),
             }
             Entry(p)
         }
@@ -295,6 +303,7 @@ impl Entry {
                 Kind::Set => Value::Set(area.cast::<Set>().read()),
                 Kind::Zset => Value::Zset(area.cast::<Zset>().read()),
                 Kind::Hash => Value::Hash(area.cast::<Hash>().read()),
+                Kind::Stream => Value::Stream(area.cast::<Stream>().read()),
             };
             dealloc(e.0.as_ptr(), layout(s.size));
             v
@@ -401,6 +410,7 @@ impl Drop for Entry {
                 Kind::Set => ptr::drop_in_place(area.cast::<Set>()),
                 Kind::Zset => ptr::drop_in_place(area.cast::<Zset>()),
                 Kind::Hash => ptr::drop_in_place(area.cast::<Hash>()),
+                Kind::Stream => ptr::drop_in_place(area.cast::<Stream>()),
             }
             dealloc(self.0.as_ptr(), layout(s.size));
         }

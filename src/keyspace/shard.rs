@@ -496,6 +496,7 @@ impl ValueRef<'_> {
             ValueRef::Set(v) => Value::Set(v.clone()),
             ValueRef::Zset(v) => Value::Zset(v.clone()),
             ValueRef::Hash(v) => Value::Hash(v.clone()),
+            ValueRef::Stream(v) => Value::Stream(v.clone()),
         }
     }
 }

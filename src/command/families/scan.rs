@@ -122,6 +122,7 @@ fn type_filter(name: &[u8]) -> TypeFilter {
         ValueKind::Set,
         ValueKind::Zset,
         ValueKind::Hash,
+        ValueKind::Stream,
     ];
     let kind = kinds
         .into_iter()

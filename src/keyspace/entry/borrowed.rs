@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::super::value::{Collection, INLINE_MAX_BYTES, StrRef, ValueKind, ValueRef};
-use super::super::value::{hash::Hash, list::List, set::Set, zset::Zset};
+use super::super::value::{hash::Hash, list::List, set::Set, stream::Stream, zset::Zset};
 use super::{
     EntryMut, EntryRef, FLAG_EXPIRY, FLAG_LONG_KEY, FLAG_MARK, HEADER_BYTES, Kind, Shape, layout,
     shape, write_access,
@@ -108,6 +108,7 @@ impl<'a> EntryRef<'a> {
                 Kind::Set => ValueRef::Set(&*area.cast::<Set>()),
                 Kind::Zset => ValueRef::Zset(&*area.cast::<Zset>()),
                 Kind::Hash => ValueRef::Hash(&*area.cast::<Hash>()),
+                Kind::Stream => ValueRef::Stream(&*area.cast::<Stream>()),
             }
         }
     }
@@ -120,6 +121,7 @@ impl<'a> EntryRef<'a> {
             Kind::Set => ValueKind::Set,
             Kind::Zset => ValueKind::Zset,
             Kind::Hash => ValueKind::Hash,
+            Kind::Stream => ValueKind::Stream,
         }
     }
 }

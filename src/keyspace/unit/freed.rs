@@ -66,14 +66,15 @@ impl Freed {
 }
 
 fn is_large(value: ValueRef<'_>) -> bool {
-    let elements = match value {
+    let effort = match value {
         ValueRef::Str(_) => 1,
         ValueRef::List(list) => list.len(),
         ValueRef::Set(set) => set.len(),
         ValueRef::Zset(zset) => zset.len(),
         ValueRef::Hash(hash) => hash.len(),
+        ValueRef::Stream(stream) => stream.effort(),
     };
-    elements > LARGE_ELEMENTS
+    effort > LARGE_ELEMENTS
 }
 
 impl Unit<'_> {

@@ -17,6 +17,7 @@ use crate::base::num;
 use hash::Hash;
 use list::List;
 use set::Set;
+use stream::Stream;
 use zset::Zset;
 
 pub mod btree;
@@ -26,6 +27,7 @@ pub mod list;
 pub mod packed;
 pub mod pages;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 /// A string of at most this many bytes lives inside its entry; a longer one is shared bytes, so
@@ -48,6 +50,8 @@ pub enum ValueKind {
     Zset,
     /// A hash.
     Hash,
+    /// A stream.
+    Stream,
 }
 
 impl ValueKind {
@@ -59,6 +63,7 @@ impl ValueKind {
             ValueKind::Set => "set",
             ValueKind::Zset => "zset",
             ValueKind::Hash => "hash",
+            ValueKind::Stream => "stream",
         }
     }
 }
@@ -211,6 +216,8 @@ pub enum Value {
     Zset(Zset),
     /// A hash.
     Hash(Hash),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Value {
@@ -222,6 +229,7 @@ impl Value {
             Value::Set(v) => ValueRef::Set(v),
             Value::Zset(v) => ValueRef::Zset(v),
             Value::Hash(v) => ValueRef::Hash(v),
+            Value::Stream(v) => ValueRef::Stream(v),
         }
     }
 
@@ -250,6 +258,8 @@ pub enum ValueRef<'a> {
     Zset(&'a Zset),
     /// A hash.
     Hash(&'a Hash),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 impl std::fmt::Debug for Value {
@@ -267,6 +277,7 @@ impl std::fmt::Debug for ValueRef<'_> {
             ValueRef::Set(v) => write!(f, "Set({})", v.len()),
             ValueRef::Zset(v) => write!(f, "Zset({})", v.len()),
             ValueRef::Hash(v) => write!(f, "Hash({})", v.len()),
+            ValueRef::Stream(v) => write!(f, "Stream({})", v.len()),
         }
     }
 }
@@ -280,6 +291,7 @@ impl ValueRef<'_> {
             ValueRef::Set(_) => ValueKind::Set,
             ValueRef::Zset(_) => ValueKind::Zset,
             ValueRef::Hash(_) => ValueKind::Hash,
+            ValueRef::Stream(_) => ValueKind::Stream,
         }
     }
 
@@ -292,6 +304,7 @@ impl ValueRef<'_> {
             ValueRef::Set(v) => v.size_bytes(),
             ValueRef::Zset(v) => v.size_bytes(),
             ValueRef::Hash(v) => v.size_bytes(),
+            ValueRef::Stream(v) => v.size_bytes(),
         }
     }
 
@@ -303,6 +316,7 @@ impl ValueRef<'_> {
             ValueRef::Set(v) => v.encoding(),
             ValueRef::Zset(v) => v.encoding(),
             ValueRef::Hash(v) => v.encoding(),
+            ValueRef::Stream(v) => v.encoding(),
         }
     }
 }
@@ -321,12 +335,12 @@ pub trait Collection: sealed::Sealed + Clone + Default + Into<Value> + Send + Sy
     /// The collection in a borrowed value, if it is one of this type.
     fn from_ref(value: ValueRef<'_>) -> Option<&Self>;
 
-    /// Whether it has no elements, in which case its key goes.
+    /// Whether nothing is left of it, in which case its key goes.
     fn is_empty(&self) -> bool;
 }
 
 macro_rules! collections {
-    ($($kind:ident),*) => {$(
+    ($($kind:ident empty if $empty:expr;)*) => {$(
         impl sealed::Sealed for $kind {}
 
         impl Collection for $kind {
@@ -337,7 +351,8 @@ macro_rules! collections {
             }
 
             fn is_empty(&self) -> bool {
-                self.len() == 0
+                let empty: fn(&Self) -> bool = $empty;
+                empty(self)
             }
         }
 
@@ -349,4 +364,11 @@ macro_rules! collections {
     )*};
 }
 
-collections!(List, Set, Zset, Hash);
+collections! {
+    List empty if |list| list.len() == 0;
+    Set empty if |set| set.len() == 0;
+    Zset empty if |zset| zset.len() == 0;
+    Hash empty if |hash| hash.len() == 0;
+    // A stream without entries still has its last id and its groups.
+    Stream empty if |_| false;
+}

@@ -6,10 +6,13 @@
 //! | list, set | RPUSH, SADD |
 //! | hash | HMSET |
 //! | sorted set | ZADD |
+//! | stream | XADD, XSETID, XGROUP, XCLAIM |
 //! | expiry | PEXPIREAT behind the value |
 //!
 //! A collection comes in commands of at most 64 elements, so that no command is long to run. One
 //! batch at a time is in memory, whatever the size of the collection.
+
+mod stream;
 
 use crate::base::num::fmt_f64;
 use crate::keyspace::value::list::{End, List};
@@ -74,6 +77,7 @@ impl<W: Write> Commands<W> {
                     batch.push(&[Elem::Bytes(&fmt_f64(score)), member])
                 })
             }
+            ValueRef::Stream(stream) => self.stream(key, stream),
         }?;
         match expire_ms {
             Some(at) => {

@@ -5,6 +5,8 @@
 //! anyway. A member or field that comes twice is refused, whatever the encoding. Only the nodes of
 //! a list are taken as they are, after the same checks, because a list keeps them in that form.
 
+mod stream;
+
 use std::cmp::Ordering;
 use std::io::Read;
 use std::sync::Arc;
@@ -111,6 +113,9 @@ impl Loader {
                 hash(|| Listpack::new(block), limits.hash)
             })
             .map(non_empty_hash),
+            ObjectType::StreamListpacks
+            | ObjectType::StreamListpacks2
+            | ObjectType::StreamListpacks3 => self.stream(kind, source),
             ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
                 "Pre-release module format not supported".to_owned(),
             ))),

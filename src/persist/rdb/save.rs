@@ -1,5 +1,7 @@
 //! From a value to its bytes: the oldest type that carries it, compact for small collections.
 
+mod stream;
+
 use std::io::{self, Write};
 
 use crate::base::num::fmt_f64;
@@ -41,6 +43,8 @@ impl<W: Write> Writer<W> {
             ValueRef::Zset(zset) if is_small(zset) => ObjectType::ZsetListpack,
             ValueRef::Zset(_) => ObjectType::Zset2,
             ValueRef::Hash(_) => ObjectType::Hash,
+            ValueRef::Stream(_) if self.has_active_times() => ObjectType::StreamListpacks3,
+            ValueRef::Stream(_) => ObjectType::StreamListpacks2,
         }
     }
 
@@ -52,6 +56,7 @@ impl<W: Write> Writer<W> {
             ValueRef::Set(set) => self.set_object(set),
             ValueRef::Zset(zset) => self.zset_object(zset),
             ValueRef::Hash(hash) => self.hash_object(hash),
+            ValueRef::Stream(stream) => self.stream_object(stream),
         }
     }
 

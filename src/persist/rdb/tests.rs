@@ -3,6 +3,7 @@
 
 mod check;
 mod hostile;
+mod streams;
 mod values;
 mod whole;
 
@@ -13,6 +14,8 @@ use crate::keyspace::value::Value;
 use crate::keyspace::value::list::End;
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::pages::Record;
+use crate::keyspace::value::stream::Stream;
+use crate::keyspace::value::stream::id::StreamId;
 use sha1::{Digest, Sha1};
 
 /// An entry that was read.
@@ -108,6 +111,7 @@ fn tokens(value: &Value) -> Vec<String> {
                 tokens.push(token(&elem.to_vec()))
             });
         }
+        Value::Stream(stream) => tokens.extend(stream_tokens(stream)),
         Value::Hash(hash) => {
             let pair = |record: Record<'_>| {
                 format!(
@@ -128,6 +132,52 @@ fn tokens(value: &Value) -> Vec<String> {
                 format!("{}={}", token(&member.to_vec()), hex(&score.to_be_bytes()))
             };
             tokens.extend(zset.iter().map(scored));
+        }
+    }
+    tokens
+}
+
+/// What a stream holds: its ids, then its entries and its groups.
+fn stream_tokens(stream: &Stream) -> Vec<String> {
+    let show = |id: StreamId| String::from_utf8_lossy(&id.text()).into_owned();
+    let mut tokens = vec![format!(
+        "last={} first={} deleted={} added={}",
+        show(stream.last_id()),
+        show(stream.first_id()),
+        show(stream.max_deleted_id()),
+        stream.added()
+    )];
+    for entry in stream.range(StreamId::MIN, StreamId::MAX, false) {
+        let pair = |(name, value): (Elem<'_>, Elem<'_>)| {
+            format!("{}={}", token(&name.to_vec()), token(&value.to_vec()))
+        };
+        let pairs: Vec<_> = entry.pairs().map(pair).collect();
+        tokens.push(format!("{}:{}", show(entry.id), pairs.join(",")));
+    }
+    for (name, group) in stream.groups() {
+        tokens.push(format!(
+            "group {} last={} read={:?}",
+            token(name),
+            show(group.last_id),
+            group.entries_read
+        ));
+        for (id, pending) in group.pending_from(StreamId::MIN) {
+            tokens.push(format!(
+                "pending {} {} {} {}",
+                show(id),
+                pending.time_ms,
+                pending.deliveries,
+                token(group.owner_name(pending.owner))
+            ));
+        }
+        for consumer in group.consumers() {
+            tokens.push(format!(
+                "consumer {} {} {} {}",
+                token(consumer.name()),
+                consumer.seen_ms,
+                consumer.active_ms,
+                consumer.pending_len()
+            ));
         }
     }
     tokens

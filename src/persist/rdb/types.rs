@@ -59,6 +59,11 @@ pub const NODE_PLAIN: u64 = 1;
 /// Quicklist node that is a listpack.
 pub const NODE_PACKED: u64 = 2;
 
+/// Stream entry: its fields are those of its block.
+pub const STREAM_SAME_FIELDS: i64 = 2;
+/// Stream entry: it is deleted.
+pub const STREAM_DELETED: i64 = 1;
+
 macro_rules! object_types {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
         /// The encoding of a value, one byte in front of its key.

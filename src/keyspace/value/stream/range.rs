@@ -1,0 +1,119 @@
+//! Entries between two ids, in either direction.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::block::{Block, Raw, Raws};
+use super::id::StreamId;
+use crate::keyspace::value::btree::{By, Tree, Walk};
+
+/// The entries between two ids, both included, that are not deleted.
+pub struct Range<'a> {
+    walk: Walk<'a, StreamId, Arc<Block>>,
+    from: StreamId,
+    to: StreamId,
+    place: Place<'a>,
+}
+
+/// Where a range stands within the block of its walk.
+enum Place<'a> {
+    Forward(Option<Raws<'a>>),
+    Backward(Option<Noted<'a>>),
+}
+
+/// A block whose entries are read backward.
+struct Noted<'a> {
+    block: &'a Block,
+    places: SmallVec<[(usize, StreamId); 128]>,
+}
+
+impl<'a> Range<'a> {
+    pub(super) fn new(
+        tree: &'a Tree<StreamId, Arc<Block>>,
+        from: StreamId,
+        to: StreamId,
+        reverse: bool,
+    ) -> Range<'a> {
+        let begin = if reverse { to } else { from };
+        let walk = tree.walk(&mut By(|base: &StreamId| *base <= begin));
+        let block = walk.current().map(|block| &**block);
+        let place = if reverse {
+            Place::Backward(block.map(Noted::new))
+        } else {
+            Place::Forward(block.map(Block::raws))
+        };
+        Range {
+            walk,
+            from,
+            to,
+            place,
+        }
+    }
+
+    fn next_forward(&mut self) -> Option<Raw<'a>> {
+        loop {
+            let Place::Forward(raws) = &mut self.place else {
+                return None;
+            };
+            for raw in raws.as_mut()? {
+                if raw.id > self.to {
+                    *raws = None;
+                    return None;
+                }
+                if raw.id >= self.from && !raw.deleted {
+                    return Some(raw);
+                }
+            }
+            self.walk.forward();
+            *raws = self.walk.current().map(|block| block.raws());
+        }
+    }
+
+    fn next_backward(&mut self) -> Option<Raw<'a>> {
+        loop {
+            let Place::Backward(noted) = &mut self.place else {
+                return None;
+            };
+            let here = noted.as_mut()?;
+            while let Some(place) = here.places.pop() {
+                let Some(raw) = here.block.raws_from(place).next() else {
+                    continue;
+                };
+                if raw.id < self.from {
+                    *noted = None;
+                    return None;
+                }
+                if raw.id <= self.to && !raw.deleted {
+                    return Some(raw);
+                }
+            }
+            self.walk.backward();
+            *noted = self.walk.current().map(|block| Noted::new(block));
+        }
+    }
+}
+
+impl<'a> Noted<'a> {
+    fn new(block: &'a Block) -> Noted<'a> {
+        let mut raws = block.raws();
+        let mut places = SmallVec::new();
+        let mut place = raws.at;
+        while raws.next().is_some() {
+            places.push(place);
+            place = raws.at;
+        }
+        Noted { block, places }
+    }
+}
+
+impl<'a> Iterator for Range<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        match self.place {
+            Place::Forward(_) => self.next_forward(),
+            Place::Backward(_) => self.next_backward(),
+        }
+    }
+}
