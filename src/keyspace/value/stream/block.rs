@@ -253,11 +253,7 @@ impl Block {
     }
 
     /// Appends an entry, whose id is greater than all before it.
-    pub fn append<'e>(
-        &mut self,
-        item: Item,
-        pairs: impl Iterator<Item = (Elem<'e>, Elem<'e>)>,
-    ) {
+    pub fn append<'e>(&mut self, item: Item, pairs: impl Iterator<Item = (Elem<'e>, Elem<'e>)>) {
         let Item {
             id, count, same, ..
         } = item;

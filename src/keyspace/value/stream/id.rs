@@ -58,10 +58,10 @@ impl StreamId {
     pub fn previous(self) -> Option<StreamId> {
         match self.seq.checked_sub(1) {
             Some(seq) => Some(StreamId { seq, ..self }),
-            None => self.ms.checked_sub(1).map(|ms| StreamId {
-                ms,
-                seq: u64::MAX,
-            }),
+            None => self
+                .ms
+                .checked_sub(1)
+                .map(|ms| StreamId { ms, seq: u64::MAX }),
         }
     }
 
@@ -158,7 +158,17 @@ mod tests {
             assert_eq!(StreamId::parse(text.as_bytes(), 0), Some(id), "{text}");
         }
         for bad in [
-            "", "-", "1-", "-1", "1-2-3", "a", "1-b", "18446744073709551616", "1--3", "6-5 ", "+",
+            "",
+            "-",
+            "1-",
+            "-1",
+            "1-2-3",
+            "a",
+            "1-b",
+            "18446744073709551616",
+            "1--3",
+            "6-5 ",
+            "+",
         ] {
             assert_eq!(StreamId::parse(bad.as_bytes(), 0), None, "{bad}");
         }

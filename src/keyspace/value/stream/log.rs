@@ -266,8 +266,7 @@ impl Entries {
         if id > self.last_id {
             return None;
         }
-        let unbroken =
-            self.max_deleted_id == StreamId::MIN || self.max_deleted_id < self.first_id;
+        let unbroken = self.max_deleted_id == StreamId::MIN || self.max_deleted_id < self.first_id;
         let before = added.wrapping_sub(self.len() as i64);
         match id.cmp(&self.first_id) {
             std::cmp::Ordering::Less if unbroken => Some(before),

@@ -155,7 +155,10 @@ impl Stream {
         const ENOUGH: usize = 1000;
         let entries = &self.inner.entries;
         let blocks = entries.blocks.leaves_up_to(ENOUGH).unwrap_or(ENOUGH);
-        let first = self.groups().next().map_or(0, |(_, group)| 1 + group.pending_len());
+        let first = self
+            .groups()
+            .next()
+            .map_or(0, |(_, group)| 1 + group.pending_len());
         blocks + self.groups_len() * first
     }
 
@@ -228,11 +231,7 @@ impl Stream {
 
     /// Removes a group. Whether it was there.
     pub fn destroy_group(&mut self, name: &[u8]) -> bool {
-        self.group(name).is_some()
-            && Arc::make_mut(&mut self.inner)
-                .groups
-                .remove(name)
-                .is_some()
+        self.group(name).is_some() && Arc::make_mut(&mut self.inner).groups.remove(name).is_some()
     }
 
     /// Changes a group, beside the entries it reads.

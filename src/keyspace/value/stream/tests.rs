@@ -136,10 +136,19 @@ fn check(stream: &Stream, model: &Model) {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Add { ms: u64, seq: u64, texts: Texts },
+    Add {
+        ms: u64,
+        seq: u64,
+        texts: Texts,
+    },
     Delete(prop::sample::Index),
     DeleteAny(u64, u64),
-    Trim { length: bool, by: u64, approximate: bool, limit: u64 },
+    Trim {
+        length: bool,
+        by: u64,
+        approximate: bool,
+        limit: u64,
+    },
     Range(u64, u64, bool),
 }
 
@@ -186,7 +195,10 @@ fn run(ops: Vec<Op>) {
                 };
                 let flat = flat(&texts);
                 let bytes = flat.iter().map(|t| t.len()).sum();
-                let opens = stream.blocks().last().is_none_or(|b| b.is_full(LIMITS, bytes));
+                let opens = stream
+                    .blocks()
+                    .last()
+                    .is_none_or(|b| b.is_full(LIMITS, bytes));
                 stream.append(LIMITS, id, &flat);
                 model.append(id, texts, opens);
             }
@@ -200,9 +212,22 @@ fn run(ops: Vec<Op>) {
             Op::DeleteAny(ms, seq) => {
                 assert_eq!(stream.delete(id(ms, seq)), model.delete(id(ms, seq)));
             }
-            Op::Trim { length, by, approximate, limit } => {
-                let until = if length { Until::Length(by) } else { Until::Id(id(by, 0)) };
-                let trim = Trim { until, approximate, limit };
+            Op::Trim {
+                length,
+                by,
+                approximate,
+                limit,
+            } => {
+                let until = if length {
+                    Until::Length(by)
+                } else {
+                    Until::Id(id(by, 0))
+                };
+                let trim = Trim {
+                    until,
+                    approximate,
+                    limit,
+                };
                 assert_eq!(stream.trim(trim), model.trim(trim), "{trim:?}");
             }
             Op::Range(a, b, reverse) => {
@@ -287,12 +312,11 @@ fn an_entry_of_two_small_fields_takes_less_than_26_bytes() {
     let limits = StreamLimits::default();
     for n in 0..100_000u64 {
         let (a, b) = (format!("value{n}"), n.to_string());
-        s.append(limits, id(1_700_000_000_000 + n / 3, n % 3), &[
-            b"name",
-            a.as_bytes(),
-            b"count",
-            b.as_bytes(),
-        ]);
+        s.append(
+            limits,
+            id(1_700_000_000_000 + n / 3, n % 3),
+            &[b"name", a.as_bytes(), b"count", b.as_bytes()],
+        );
     }
     let each = s.size_bytes() as f64 / 100_000.0;
     assert!(each < 24.0, "{each}");

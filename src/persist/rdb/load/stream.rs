@@ -41,12 +41,14 @@ impl Loader {
         let mut blocks = Vec::new();
         for _ in 0..source.length()? {
             let base = base_id(source)?;
-            blocks.extend(super::block(source, "Stream listpack", |bytes| {
-                match unpack(base, bytes, true)? {
+            blocks.extend(super::block(
+                source,
+                "Stream listpack",
+                |bytes| match unpack(base, bytes, true)? {
                     Some(block) => Ok(Some(block)),
                     None => unpack(base, bytes, false),
-                }
-            })?);
+                },
+            )?);
         }
         let mut heading = Heading {
             len: source.length()?,
@@ -60,8 +62,8 @@ impl Loader {
         }
         blocks.retain(|block| block.live() + block.deleted() > 0);
         let stream = Stream::from_blocks(blocks, heading);
-        let mut stream = stream
-            .ok_or_else(|| source.corrupt("Stream length inconsistent with rax entries"))?;
+        let mut stream =
+            stream.ok_or_else(|| source.corrupt("Stream length inconsistent with rax entries"))?;
         for _ in 0..source.length()? {
             self.group(kind, source, &mut stream)?;
         }
@@ -175,9 +177,7 @@ struct Parts<'a>(Listpack<'a>);
 impl<'a> Parts<'a> {
     fn elem(&mut self) -> FromBlock<Elem<'a>> {
         let at = self.0.at();
-        self.0
-            .next_elem()?
-            .ok_or(BadBlock::new("entry is cut", at))
+        self.0.next_elem()?.ok_or(BadBlock::new("entry is cut", at))
     }
 
     fn int(&mut self) -> FromBlock<i64> {

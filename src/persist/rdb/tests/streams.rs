@@ -57,7 +57,9 @@ fn round_trip(stream: &Stream) {
         let mut tokens = [stream_tokens(stream), stream_tokens(&back)];
         if version == 10 {
             // It does not carry when a consumer was active.
-            tokens.iter_mut().for_each(|t| t.retain(|t| !t.starts_with("consumer ")));
+            tokens
+                .iter_mut()
+                .for_each(|t| t.retain(|t| !t.starts_with("consumer ")));
         }
         assert_eq!(tokens[0], tokens[1]);
         let blocks = |s: &Stream| -> Vec<_> {
@@ -82,7 +84,12 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
-    let entry = (0u64..5, prop::collection::vec(text(), 2..5), any::<bool>(), 0u8..8);
+    let entry = (
+        0u64..5,
+        prop::collection::vec(text(), 2..5),
+        any::<bool>(),
+        0u8..8,
+    );
     let pending = (0usize..60, 0u8..3, any::<i64>(), 0u64..1 << 40);
     (
         prop::collection::vec(entry, 0..60),
@@ -234,9 +241,7 @@ fn streams_before_redis_7_are_read() {
 #[test]
 fn a_deleted_entry_out_of_order_is_left_out() {
     // 5-0, a deleted 9-0, then 6-0: what Redis 6 makes of XDEL, XSETID, XADD.
-    let parts = [
-        2, 1, 1, 7, 0, 2, 0, 0, 1, 4, 3, 4, 0, 1, 4, 2, 1, 0, 2, 4,
-    ];
+    let parts = [2, 1, 1, 7, 0, 2, 0, 0, 1, 4, 3, 4, 0, 1, 4, 2, 1, 0, 2, 4];
     let tokens = old(&parts, &[2, 9, 1, 0]).unwrap();
     assert_eq!(tokens[1..], ["5-0:37=31", "6-0:37=32"]);
 }
@@ -264,7 +269,10 @@ fn a_stream_that_contradicts_itself_is_refused() {
         let error = old(&parts, &tail).unwrap_err();
         // The sum of the counts stays right for the second row only if one entry is left over.
         let left_over = "more behind the last entry";
-        assert!(error.contains(expected) || error.contains(left_over), "{at}: {error}");
+        assert!(
+            error.contains(expected) || error.contains(left_over),
+            "{at}: {error}"
+        );
         assert!(error.contains("Stream listpack integrity check failed."));
     }
     for tail in [&[3, 9, 1, 0][..], &[2, 5, 9, 0], &[1, 9, 1, 0]] {
@@ -279,7 +287,15 @@ fn a_stream_that_contradicts_itself_is_refused() {
             "Duplicated consumer group name g",
         ),
         (
-            &[&[2, 9, 1, 1, 1, b'g', 0, 0, 2], &id, &time, &[1], &id, &time, &[1, 0]],
+            &[
+                &[2, 9, 1, 1, 1, b'g', 0, 0, 2],
+                &id,
+                &time,
+                &[1],
+                &id,
+                &time,
+                &[1, 0],
+            ],
             "Duplicated global PEL entry",
         ),
         (
@@ -287,11 +303,22 @@ fn a_stream_that_contradicts_itself_is_refused() {
             "Stream CG PEL entry without consumer",
         ),
         (
-            &[&[2, 9, 1, 1, 1, b'g', 0, 0, 0, 1, 1, b'c'], &time, &[1], &id],
+            &[
+                &[2, 9, 1, 1, 1, b'g', 0, 0, 0, 1, 1, b'c'],
+                &time,
+                &[1],
+                &id,
+            ],
             "Consumer entry not found in group global PEL",
         ),
         (
-            &[&[2, 9, 1, 1, 1, b'g', 0, 0, 0, 2, 1, b'c'], &time, &[0, 1, b'c'], &time, &[0]],
+            &[
+                &[2, 9, 1, 1, 1, b'g', 0, 0, 0, 2, 1, b'c'],
+                &time,
+                &[0, 1, b'c'],
+                &time,
+                &[0],
+            ],
             "Duplicate stream consumer detected.",
         ),
     ];

@@ -132,12 +132,10 @@ fn files_of_real_servers_are_read_whole() {
 
 #[test]
 fn a_value_that_does_not_exist_here_yet_is_refused_by_name_and_offset() {
-    let cases: [(&[u8], &str); 1] = [
-        (
-            include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2.rdb"),
-            "RDB object type 25 (hash-listpack-md) is not supported by this server",
-        ),
-    ];
+    let cases: [(&[u8], &str); 1] = [(
+        include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2.rdb"),
+        "RDB object type 25 (hash-listpack-md) is not supported by this server",
+    )];
     for (bytes, expected) in cases {
         let error = read(bytes).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
