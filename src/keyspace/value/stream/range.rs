@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::block::{Block, Raw, Raws};
 use super::id::StreamId;
 use crate::keyspace::value::btree::{By, Tree, Walk};
@@ -25,7 +23,7 @@ enum Place<'a> {
 /// A block whose entries are read backward.
 struct Noted<'a> {
     block: &'a Block,
-    places: SmallVec<[(usize, StreamId); 128]>,
+    places: Vec<(usize, StreamId)>,
 }
 
 impl<'a> Range<'a> {
@@ -97,7 +95,7 @@ impl<'a> Range<'a> {
 impl<'a> Noted<'a> {
     fn new(block: &'a Block) -> Noted<'a> {
         let mut raws = block.raws();
-        let mut places = SmallVec::new();
+        let mut places = Vec::with_capacity(block.live() as usize + block.deleted() as usize);
         let mut place = raws.at;
         while raws.next().is_some() {
             places.push(place);
