@@ -10,6 +10,8 @@
 mod peer;
 #[path = "rdb_peers/sample.rs"]
 mod sample;
+#[path = "rdb_peers/stream.rs"]
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,6 +39,7 @@ fn told(peer: &mut Peer, key: &[u8], kind: &str) -> Vec<Vec<u8>> {
         "list" => return peer.bulks(&[b"LRANGE", key, b"0", b"-1"]),
         "set" => peer.bulks(&[b"SMEMBERS", key]),
         "hash" => join_pairs(peer.bulks(&[b"HGETALL", key])),
+        "stream" => stream::told(peer, key),
         "zset" => join_pairs(peer.bulks(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"])),
         other => panic!("type {other}"),
     };

@@ -21,6 +21,7 @@ pub fn elements(value: &Value) -> Vec<Vec<u8>> {
                     .map(|pair| [pair.key.to_vec(), pair.value.to_vec()].join(&b'=')),
             );
         }
+        Value::Stream(stream) => all.extend(crate::stream::lines(stream)),
         Value::Zset(zset) => {
             let scored = |(member, score): (Elem<'_>, f64)| {
                 [&member.to_vec()[..], b"=", &fmt_f64(score)].concat()
@@ -189,5 +190,6 @@ pub fn values() -> Vec<(String, Value)> {
         .zip((0..).map(|i| f64::from(i % 77) / 4.0));
     add("zset:many", zset(&many.collect::<Vec<_>>()));
     add("zset:long", zset(&[(noise(100), 1.0)]));
+    values.extend(crate::stream::values());
     values
 }
