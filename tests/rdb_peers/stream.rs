@@ -29,7 +29,13 @@ pub fn lines(stream: &Stream) -> Vec<Vec<u8>> {
         let consumers = group.consumers_len().to_string();
         let pending = group.pending_len().to_string();
         let last = text(group.last_id);
-        all.push(line(&[b"group", name, consumers.as_bytes(), pending.as_bytes(), &last]));
+        all.push(line(&[
+            b"group",
+            name,
+            consumers.as_bytes(),
+            pending.as_bytes(),
+            &last,
+        ]));
         for (id, pending) in group.pending_from(StreamId::MIN) {
             let owner = group.owner_name(pending.owner);
             let deliveries = pending.deliveries.to_string();
@@ -66,7 +72,9 @@ pub fn told(peer: &mut Peer, key: &[u8]) -> Vec<Vec<u8>> {
     let info = peer.call(&[b"XINFO", b"STREAM", key]);
     let mut all = vec![line(&[b"last", &field(array(&info), "last-generated-id")])];
     for entry in array(&peer.call(&[b"XRANGE", key, b"-", b"+"])) {
-        let [id, texts] = array(entry) else { panic!("{entry:?}") };
+        let [id, texts] = array(entry) else {
+            panic!("{entry:?}")
+        };
         let mut words = vec![bytes(id)];
         words.extend(array(texts).iter().map(bytes));
         all.push(words.join(&b' '));
