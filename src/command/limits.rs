@@ -4,6 +4,7 @@ use crate::config::Settings;
 use crate::keyspace::value::hash::HashLimits;
 use crate::keyspace::value::list::ListLimits;
 use crate::keyspace::value::set::SetLimits;
+use crate::keyspace::value::stream::StreamLimits;
 use crate::keyspace::value::zset::ZsetLimits;
 
 fn count(n: u64) -> usize {
@@ -42,5 +43,14 @@ pub fn zset(settings: &Settings) -> ZsetLimits {
     ZsetLimits {
         max_entries: count(e.zset_max_listpack_entries),
         max_value: count(e.zset_max_listpack_value),
+    }
+}
+
+/// How long a stream's blocks are.
+pub fn stream(settings: &Settings) -> StreamLimits {
+    let e = &settings.encoding;
+    StreamLimits {
+        max_bytes: count(e.stream_node_max_bytes),
+        max_entries: e.stream_node_max_entries,
     }
 }

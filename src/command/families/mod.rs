@@ -21,6 +21,7 @@ pub mod replication;
 pub mod scan;
 pub mod set;
 pub mod slowlog;
+pub mod stream;
 pub mod string;
 
 use crate::resp::reply::Reply;
@@ -81,6 +82,7 @@ const FAMILIES: &[Family] = &[
     persistence::HANDLERS,
     scan::HANDLERS,
     slowlog::HANDLERS,
+    stream::HANDLERS,
     replication::HANDLERS,
     set::HANDLERS,
     string::HANDLERS,

@@ -6,7 +6,7 @@
 //! names = element ...                    the fields of the block's first entry
 //! entry = head | time | number | [count] element ...
 //!
-//! head    varint: bytes after it, shifted left by two; bit 1: deleted; bit 0: has the block's fields
+//! head    varint: bytes after it, times 4; bit 1: deleted; bit 0: has the block's fields
 //! time    varint: milliseconds since the entry before it, or since the block's base
 //! number  varint: the id's second part, less that of the entry before it if `time` is 0
 //! count   varint: how many fields, if they are not the block's

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::block::{Block, Item, Raw};
+use super::group::Group;
 use super::id::StreamId;
 use super::range::Range;
 use super::{StreamLimits, Trim, Until};
@@ -30,6 +31,22 @@ fn pairs<'a>(texts: &'a [&'a [u8]]) -> impl Iterator<Item = (Elem<'a>, Elem<'a>)
         [name, value] => Some((Elem::Bytes(name), Elem::Bytes(value))),
         _ => None,
     })
+}
+
+/// Nodes of a radix tree of these keys, in order, which agree in their first `depth` bytes: one
+/// for what all have in common, one where they part, and one at the end of each.
+fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> u64 {
+    let (first, last) = match keys {
+        [] => return 0,
+        [_] => return 1 + u64::from(depth < 16),
+        [first, .., last] => (first, last),
+    };
+    let pairs = first.iter().zip(last).skip(depth);
+    let common = pairs.take_while(|(a, b)| a == b).count();
+    let at = depth + common;
+    let parts = keys.chunk_by(|a, b| a.get(at) == b.get(at));
+    let below: u64 = parts.map(|part| radix_nodes(part, at + 1)).sum();
+    u64::from(common > 0) + 1 + below
 }
 
 impl Entries {
@@ -273,6 +290,28 @@ impl Entries {
             std::cmp::Ordering::Equal if unbroken => Some(before.wrapping_add(1)),
             _ => None,
         }
+    }
+
+    /// How many entries a group has not read yet, if that can be told.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
+        let added = self.added as i64;
+        if self.added == 0 || self.is_empty() {
+            return Some(0);
+        }
+        if group.last_id < self.first_id && self.max_deleted_id < self.first_id {
+            return Some(self.len() as i64);
+        }
+        let read = match group.entries_read {
+            Some(read) if !self.has_deleted_from(group.last_id) => read,
+            _ => self.added_up_to(group.last_id)?,
+        };
+        Some(added.wrapping_sub(read))
+    }
+
+    /// Keys and nodes of the radix tree that Redis keeps the blocks in.
+    pub fn radix_size(&self) -> (u64, u64) {
+        let keys: Vec<[u8; 16]> = self.blocks().map(|b| b.base().to_bytes()).collect();
+        (keys.len() as u64, radix_nodes(&keys, 0).max(1))
     }
 
     /// Hangs a block behind the others. It must have entries, and its ids must come after theirs.

@@ -228,8 +228,8 @@ mod tests {
                 match op {
                     0 => prop_assert_eq!(map.remove(id), model.remove(&id)),
                     1 => {
-                        let edited = map.edit(id, |v| std::mem::replace(v, n));
-                        prop_assert_eq!(edited, model.get_mut(&id).map(|v| std::mem::replace(v, n)));
+                        let expected = model.get_mut(&id).map(|v| std::mem::replace(v, n));
+                        prop_assert_eq!(map.edit(id, |v| std::mem::replace(v, n)), expected);
                     }
                     _ => prop_assert_eq!(map.insert(id, n), model.insert(id, n)),
                 }

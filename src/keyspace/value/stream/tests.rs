@@ -173,7 +173,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<prop::sample::Index>().prop_map(Op::Delete),
         1 => (0u64..200, 0u64..4).prop_map(|(ms, seq)| Op::DeleteAny(ms, seq)),
         1 => (any::<bool>(), 0u64..150, any::<bool>(), prop_oneof![Just(0u64), 0u64..30])
-            .prop_map(|(length, by, approximate, limit)| Op::Trim { length, by, approximate, limit }),
+            .prop_map(trim_op),
         2 => (0u64..150, 0u64..150, any::<bool>()).prop_map(|(a, b, r)| Op::Range(a, b, r)),
     ]
 }
