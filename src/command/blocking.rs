@@ -368,7 +368,7 @@ impl Ending {
                     count(true);
                     reply.error(text.as_bytes());
                     for code in reply.drain_error_codes() {
-                        stats.count_error(&code);
+                        stats.count_error_alone(&code);
                     }
                     session.closing |= close;
                 }
@@ -502,7 +502,7 @@ impl Engine {
         self.stats
             .count_nested(command.spec.id, nanos, failed, tracked);
         for code in reply.drain_error_codes() {
-            self.stats.count_error(&code);
+            self.stats.count_error_alone(&code);
         }
         Some(reply)
     }

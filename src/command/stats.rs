@@ -275,6 +275,14 @@ impl Stats {
         }
     }
 
+    /// Counts an error reply to a command that no worker runs: to a client that waited.
+    pub fn count_error_alone(&self, code: &str) {
+        self.count_error(code);
+        if let Some(n) = self.nested.get() {
+            n.errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Error replies by code.
     pub fn error_codes(&self) -> Vec<(Box<str>, u64)> {
         self.error_codes

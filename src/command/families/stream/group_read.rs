@@ -10,7 +10,7 @@ use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::group::{Group, Pending};
 use crate::keyspace::value::stream::id::StreamId;
 use crate::keyspace::value::stream::log::Entries;
-use crate::oplog::effect::{Effect, Encoded};
+use crate::oplog::effect::Encoded;
 use crate::resp::reply::Reply;
 
 /// What is wanted of one stream.

@@ -167,6 +167,15 @@ fn entry() -> impl Strategy<Value = Texts> {
     ]
 }
 
+fn trim_op((length, by, approximate, limit): (bool, u64, bool, u64)) -> Op {
+    Op::Trim {
+        length,
+        by,
+        approximate,
+        limit,
+    }
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (0u64..4, 0u64..4, entry()).prop_map(|(ms, seq, texts)| Op::Add { ms, seq, texts }),
