@@ -219,7 +219,10 @@ pub fn xtrim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let done = ctx.update::<Stream, _>(key, Missing::Skip, |stream| {
         let deleted = options.trim.map_or(0, |trim| stream.trim(trim));
         let exact = options.trim.filter(|trim| trim.approximate && deleted > 0);
-        ((deleted, exact.map(|trim| exact_limit(stream, trim))), deleted)
+        (
+            (deleted, exact.map(|trim| exact_limit(stream, trim))),
+            deleted,
+        )
     })?;
     let Some(((deleted @ 1.., exact), _)) = done else {
         reply.int(0);

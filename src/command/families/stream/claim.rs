@@ -3,9 +3,7 @@
 use smallvec::SmallVec;
 
 use super::range::{DEFER_ABOVE, later, write_entry};
-use super::{
-    Repeat, arg, bulk_id, edit_group, id_arg, meet, no_group, notify_consumer, start_arg,
-};
+use super::{Repeat, arg, bulk_id, edit_group, id_arg, meet, no_group, notify_consumer, start_arg};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::value::stream::Stream;
@@ -52,12 +50,17 @@ fn write_claimed(
         reply.array(0);
         return Ok(());
     };
-    later(stream, ids.len() > DEFER_ABOVE, reply, move |stream, reply| {
-        reply.array(ids.len());
-        for entry in ids.iter().filter_map(|id| stream.get(*id)) {
-            write_entry(reply, entry);
-        }
-    });
+    later(
+        stream,
+        ids.len() > DEFER_ABOVE,
+        reply,
+        move |stream, reply| {
+            reply.array(ids.len());
+            for entry in ids.iter().filter_map(|id| stream.get(*id)) {
+                write_entry(reply, entry);
+            }
+        },
+    );
     Ok(())
 }
 

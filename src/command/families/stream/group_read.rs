@@ -206,18 +206,23 @@ fn show_pending(
     let Some(stream) = ctx.lookup::<Stream>(key)? else {
         return Ok(());
     };
-    later(stream, ids.len() > DEFER_ABOVE, reply, move |stream, reply| {
-        reply.array(ids.len());
-        for id in ids {
-            match stream.get(id) {
-                Some(entry) => write_entry(reply, entry),
-                None => {
-                    reply.array(2);
-                    bulk_id(reply, id);
-                    reply.null_array();
+    later(
+        stream,
+        ids.len() > DEFER_ABOVE,
+        reply,
+        move |stream, reply| {
+            reply.array(ids.len());
+            for id in ids {
+                match stream.get(id) {
+                    Some(entry) => write_entry(reply, entry),
+                    None => {
+                        reply.array(2);
+                        bulk_id(reply, id);
+                        reply.null_array();
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     Ok(())
 }

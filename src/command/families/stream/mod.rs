@@ -93,9 +93,9 @@ fn bound(text: &[u8], missing_seq: u64) -> Result<(bool, StreamId), CommandError
 fn start_arg(text: &[u8]) -> Result<StreamId, CommandError> {
     match bound(text, 0)? {
         (false, id) => Ok(id),
-        (true, id) => id.next().ok_or(CommandError::new(
-            "ERR invalid start ID for the interval",
-        )),
+        (true, id) => id
+            .next()
+            .ok_or(CommandError::new("ERR invalid start ID for the interval")),
     }
 }
 
@@ -103,9 +103,9 @@ fn start_arg(text: &[u8]) -> Result<StreamId, CommandError> {
 fn end_arg(text: &[u8]) -> Result<StreamId, CommandError> {
     match bound(text, u64::MAX)? {
         (false, id) => Ok(id),
-        (true, id) => id.previous().ok_or(CommandError::new(
-            "ERR invalid end ID for the interval",
-        )),
+        (true, id) => id
+            .previous()
+            .ok_or(CommandError::new("ERR invalid end ID for the interval")),
     }
 }
 
@@ -233,10 +233,7 @@ fn edit_group<R>(
     ctx: &mut Ctx<'_>,
     key: &[u8],
     group: &[u8],
-    change: impl FnOnce(
-        &mut Group,
-        &crate::keyspace::value::stream::log::Entries,
-    ) -> (R, u64),
+    change: impl FnOnce(&mut Group, &crate::keyspace::value::stream::log::Entries) -> (R, u64),
 ) -> Result<Option<R>, CommandError> {
     let edited = ctx.update::<Stream, _>(key, Missing::Skip, |stream| {
         (stream.edit_group(group, change), 0)

@@ -102,7 +102,9 @@ impl Query {
         };
         let slot = reply.defer_len();
         let written = match owner {
-            Some(consumer) => self.write_each(group, consumer.pending_from(self.from), now_ms, reply),
+            Some(consumer) => {
+                self.write_each(group, consumer.pending_from(self.from), now_ms, reply)
+            }
             None => {
                 let ids = group.pending_from(self.from).map(|(id, _)| id);
                 self.write_each(group, ids, now_ms, reply)

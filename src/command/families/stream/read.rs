@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::range::Span;
 use super::id_arg;
+use super::range::Span;
 use crate::command::blocking::{self, Nothing, Wait};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::value::ValueKind;

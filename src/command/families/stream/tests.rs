@@ -22,7 +22,10 @@ fn grown(entries: usize) -> TestServer {
 fn entries_get_ids_that_rise() {
     let mut t = server();
     t.expect(&[
-        ("XADD s 0-0 a 1", "-ERR The ID specified in XADD must be greater than 0-0"),
+        (
+            "XADD s 0-0 a 1",
+            "-ERR The ID specified in XADD must be greater than 0-0",
+        ),
         ("XADD s NOMKSTREAM * a 1", "nil"),
         ("XADD s 0-* a 1", r#""0-1""#),
         ("XADD s * a 1", &format!(r#""{START_MS}-0""#)),
@@ -31,7 +34,10 @@ fn entries_get_ids_that_rise() {
             "XADD s 5-1 a 1",
             "-ERR The ID specified in XADD is equal or smaller than the target stream top item",
         ),
-        ("XADD s * a", "-ERR wrong number of arguments for 'xadd' command"),
+        (
+            "XADD s * a",
+            "-ERR wrong number of arguments for 'xadd' command",
+        ),
         ("XADD s 18446744073709551615-18446744073709551615 a 1", {
             r#""18446744073709551615-18446744073709551615""#
         }),
@@ -87,7 +93,10 @@ fn ranges_have_open_ends_and_both_directions() {
     let mut t = grown(5);
     t.expect(&[
         ("XRANGE s (1-0 (3-0", r#"[["2-0", ["f", "2"]]]"#),
-        ("XRANGE s 2 3", r#"[["2-0", ["f", "2"]], ["3-0", ["f", "3"]]]"#),
+        (
+            "XRANGE s 2 3",
+            r#"[["2-0", ["f", "2"]], ["3-0", ["f", "3"]]]"#,
+        ),
         ("XREVRANGE s + (4-0 COUNT 3", r#"[["5-0", ["f", "5"]]]"#),
         ("XREVRANGE s 2 - COUNT 1", r#"[["2-0", ["f", "2"]]]"#),
         ("XRANGE s - + COUNT 0", "nil-array"),
@@ -118,10 +127,7 @@ fn reading_goes_on_after_an_id() {
         ("XREAD STREAMS s 3-0", "nil-array"),
     ]);
     t.set_resp3(true);
-    t.expect(&[(
-        "XREAD STREAMS s 2",
-        r#"{"s": [["3-0", ["f", "3"]]]}"#,
-    )]);
+    t.expect(&[("XREAD STREAMS s 2", r#"{"s": [["3-0", ["f", "3"]]]}"#)]);
 }
 
 #[test]
@@ -137,7 +143,10 @@ fn deliveries_reach_replicas_as_claims_and_a_position() {
             r#"[["s", [["2-0", ["f", "2"]]]]]"#,
         ),
         ("XDEL s 2-0", ":1"),
-        ("XREADGROUP GROUP g c STREAMS s 1-0", r#"[["s", [["2-0", nil-array]]]]"#),
+        (
+            "XREADGROUP GROUP g c STREAMS s 1-0",
+            r#"[["s", [["2-0", nil-array]]]]"#,
+        ),
         ("XREADGROUP GROUP g d STREAMS s 0", r#"[["s", []]]"#),
         (
             "XREADGROUP GROUP g e NOACK STREAMS s >",
@@ -195,18 +204,36 @@ fn claims_move_entries_and_forget_those_that_are_gone() {
     let now = START_MS + 1000;
     t.expect(&[
         ("XCLAIM s g d 2000 1-0", "[]"),
-        ("XCLAIM s g d 500 1-0 2-0 IDLE 100", r#"[["1-0", ["f", "1"]]]"#),
-        ("XCLAIM s g d 0 3-0 JUSTID RETRYCOUNT 7 TIME 5", r#"["3-0"]"#),
-        ("XPENDING s g - + 9 d", &format!(
-            r#"[["1-0", "d", :100, :2], ["3-0", "d", :{}, :7]]"#,
-            now - 5
-        )),
-        ("XAUTOCLAIM s g e 500 - COUNT 1", r#"["4-0", [["3-0", ["f", "3"]]], []]"#),
+        (
+            "XCLAIM s g d 500 1-0 2-0 IDLE 100",
+            r#"[["1-0", ["f", "1"]]]"#,
+        ),
+        (
+            "XCLAIM s g d 0 3-0 JUSTID RETRYCOUNT 7 TIME 5",
+            r#"["3-0"]"#,
+        ),
+        (
+            "XPENDING s g - + 9 d",
+            &format!(
+                r#"[["1-0", "d", :100, :2], ["3-0", "d", :{}, :7]]"#,
+                now - 5
+            ),
+        ),
+        (
+            "XAUTOCLAIM s g e 500 - COUNT 1",
+            r#"["4-0", [["3-0", ["f", "3"]]], []]"#,
+        ),
         ("XDEL s 4-0", ":1"),
         ("XAUTOCLAIM s g e 0 4-0 JUSTID", r#"["0-0", [], ["4-0"]]"#),
         ("XCLAIM s g e 0 9-9 LASTID 99-0", "[]"),
-        ("XCLAIM s g e 0 1-0 BAD", "-ERR Unrecognized XCLAIM option 'BAD'"),
-        ("XCLAIM s x e 0 1-0", "-NOGROUP No such key 's' or consumer group 'x'"),
+        (
+            "XCLAIM s g e 0 1-0 BAD",
+            "-ERR Unrecognized XCLAIM option 'BAD'",
+        ),
+        (
+            "XCLAIM s x e 0 1-0",
+            "-NOGROUP No such key 's' or consumer group 'x'",
+        ),
     ]);
     let claim = |who: &str, id: &str, time: i64, n: u8| {
         format!("XCLAIM s g {who} 0 {id} TIME {time} RETRYCOUNT {n} FORCE JUSTID LASTID 4-0")
@@ -232,7 +259,10 @@ fn groups_are_made_and_moved() {
     let mut t = server();
     t.expect(&[
         ("XGROUP CREATE s g $ MKSTREAM ENTRIESREAD 3", "+OK"),
-        ("XGROUP CREATE s g 0", "-BUSYGROUP Consumer Group name already exists"),
+        (
+            "XGROUP CREATE s g 0",
+            "-BUSYGROUP Consumer Group name already exists",
+        ),
         ("XGROUP CREATE s h 5-5 ENTRIESREAD -2", {
             "-ERR value for ENTRIESREAD must be positive or -1"
         }),
@@ -325,12 +355,24 @@ fn a_group_that_reads_is_no_change_for_those_who_watch() {
     let mut other = t.client();
     t.expect(&[("WATCH s", "+OK")]);
     other.expect(&[
-        ("XREADGROUP GROUP g c COUNT 1 STREAMS s >", r#"[["s", [["1-0", ["f", "1"]]]]]"#),
+        (
+            "XREADGROUP GROUP g c COUNT 1 STREAMS s >",
+            r#"[["s", [["1-0", ["f", "1"]]]]]"#,
+        ),
         ("XACK s g 1-0", ":1"),
     ]);
-    t.expect(&[("MULTI", "+OK"), ("XLEN s", "+QUEUED"), ("EXEC", "[:2]"), ("WATCH s", "+OK")]);
+    t.expect(&[
+        ("MULTI", "+OK"),
+        ("XLEN s", "+QUEUED"),
+        ("EXEC", "[:2]"),
+        ("WATCH s", "+OK"),
+    ]);
     other.run("XADD s 9-0 a b");
-    t.expect(&[("MULTI", "+OK"), ("XLEN s", "+QUEUED"), ("EXEC", "nil-array")]);
+    t.expect(&[
+        ("MULTI", "+OK"),
+        ("XLEN s", "+QUEUED"),
+        ("EXEC", "nil-array"),
+    ]);
 }
 
 #[test]
