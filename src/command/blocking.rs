@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::base::clock;
 use crate::base::long_double::LongDouble;
 use crate::base::num;
 use crate::client::Client;
@@ -414,6 +415,10 @@ impl Engine {
 
     #[cold]
     fn serve_ready(&self, ctx: &mut Ctx<'_>, mut ready: Vec<Ready>) {
+        // A key may have become due while a transaction ran.
+        if !ready.is_empty() {
+            ctx.unit.set_now(clock::unix_ms());
+        }
         // What a served client pushes elsewhere makes that ready in turn.
         while !ready.is_empty() {
             for r in &ready {

@@ -426,6 +426,8 @@ impl Engine {
         let errors = reply.errors();
         let effects = ctx.unit.effects.mark();
         let db = ctx.session.db as u32;
+        let is_exec = command.spec.name == "exec";
+        let mut failed = false;
         match (action.run)(ctx, args, reply) {
             Ok(Effect::None) => {}
             Ok(effect) => {
@@ -433,9 +435,12 @@ impl Engine {
                     ctx.unit.effects.push_effect(db, args, &effect);
                 }
             }
-            Err(e) => reply.error(e.0.as_bytes()),
+            Err(e) => {
+                failed = true;
+                reply.error(e.0.as_bytes());
+            }
         }
-        let together = command.spec.name != "exec"
+        let together = !is_exec
             && !command
                 .spec
                 .flags
@@ -443,7 +448,8 @@ impl Engine {
         if !ctx.nested && ctx.unit.effects.commands() > 1 && together {
             ctx.unit.effects.wrap_multi(effects);
         }
-        reply.errors() != errors
+        // What a queued command replies with is its own failure, not EXEC's.
+        failed || !is_exec && reply.errors() != errors
     }
 
     /// Runs a command of a transaction or a script, inside its unit.

@@ -1,6 +1,8 @@
 //! What commands ask of the parts above them: persistence, replication, configuration changes,
 //! shutdown. Implemented by `server`; a test implements what it needs.
 
+use std::pin::Pin;
+
 use super::ctx::{CommandError, Suspended};
 use super::session::ReplicaFacts;
 use crate::config::Change;
@@ -17,6 +19,11 @@ pub trait Host: Send + Sync {
 
     /// Frees what was removed away from the caller's thread.
     fn free_later(&self, garbage: Vec<Garbage>);
+
+    /// Ends when everything given to [`Host::free_later`] so far has been freed.
+    fn freed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// The payload of DUMP for a value.
     ///
@@ -135,6 +142,16 @@ pub struct ReloadRequest {
     pub merge: bool,
 }
 
+/// What becomes of the file after `FLUSHALL`.
+pub enum EmptyFile {
+    /// There are no save points.
+    NotWanted,
+    /// It is written in the background.
+    Soon,
+    /// It is written while this is awaited, which holds no lock.
+    Now(Pin<Box<dyn Future<Output = ()>>>),
+}
+
 /// Saving, loading and the end of the server.
 pub trait Persistence {
     /// `SAVE`: replies when the file is there.
@@ -158,8 +175,8 @@ pub trait Persistence {
     fn last_save(&self) -> i64;
 
     /// Stops a running background save: `FLUSHALL` makes it worthless. If there are save points,
-    /// an empty file takes its place.
-    fn flushed_all(&self);
+    /// an empty file takes its place; `nested`: inside a transaction, so it is written soon after.
+    fn flushed_all(&self, nested: bool) -> EmptyFile;
 
     /// `SHUTDOWN`: the process ends, or the reply says why not.
     fn shutdown(&self, request: ShutdownRequest) -> Suspended;

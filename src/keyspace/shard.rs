@@ -167,6 +167,11 @@ impl Shard {
         }
     }
 
+    /// Tells the clients that watch `key` of a change that left it as it was.
+    pub(super) fn signal(&mut self, db: usize, key: &[u8]) {
+        self.touched(db, key);
+    }
+
     /// Queues a ticket for a key; its client has none there.
     pub(super) fn wait_for(&mut self, db: usize, key: &[u8], ticket: Ticket) {
         if let Some(d) = self.dbs.get_mut(db) {

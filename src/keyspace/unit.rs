@@ -97,6 +97,12 @@ impl<'a> Unit<'a> {
         self.locked.set_instant(self.options.now_ms);
     }
 
+    /// Moves the unit's instant on: what follows is as if it were a unit of its own.
+    pub fn set_now(&mut self, now_ms: i64) {
+        self.options.now_ms = now_ms;
+        self.locked.set_instant(now_ms);
+    }
+
     /// Asks the processor for what lookups of these hashes will read: all their slots first, then
     /// the entries, so that the fetches of a batch overlap.
     pub fn prefetch(&mut self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
@@ -496,6 +502,13 @@ impl<'a> Unit<'a> {
             && let Some(mut e) = d.table.entry_mut(pos)
         {
             e.set_access(access);
+        }
+    }
+
+    /// Tells the clients that watch `key` that a command wrote it, though nothing is different.
+    pub fn signal(&mut self, db: usize, key: &[u8]) {
+        if let Some(s) = self.locked.shard_for(hash::of(key)) {
+            s.signal(db, key);
         }
     }
 

@@ -3,6 +3,7 @@
 //! The engine holds its host, and the parts hold the engine; so the parts come in when they exist,
 //! right after the engine and before the first connection.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
-use crate::command::host::{
+use crate::command::host::{EmptyFile, 
     DbInfo, Host, Memory, Persistence, ReloadRequest, Replicating, ShutdownRequest,
 };
 use crate::config::{Change, Settings};
@@ -83,6 +84,13 @@ impl Host for ServerHost {
 
     fn free_later(&self, garbage: Vec<Garbage>) {
         self.lazyfree.free(garbage);
+    }
+
+    fn freed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let caught_up = self.lazyfree.caught_up();
+        Box::pin(async move {
+            let _ = caught_up.await;
+        })
     }
 
     fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
@@ -227,8 +235,26 @@ impl Persistence for Arc<Parts> {
             .load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    fn flushed_all(&self) {
+    fn flushed_all(&self, nested: bool) -> EmptyFile {
         self.saver.cancel_soon();
+        if self.engine.config.current().rdb.save.is_empty() {
+            return EmptyFile::NotWanted;
+        }
+        let saver = Arc::clone(&self.saver);
+        if nested {
+            saver.status.scheduled.store(true, Ordering::Relaxed);
+            return EmptyFile::Soon;
+        }
+        EmptyFile::Now(Box::pin(async move {
+            let task = tokio::task::spawn_blocking(move || {
+                saver.cancel();
+                // A full sync has the only snapshot there can be: its turn comes after that.
+                if let Err(Failure::Busy(_)) = saver.save() {
+                    saver.status.scheduled.store(true, Ordering::Relaxed);
+                }
+            });
+            let _ = task.await;
+        }))
     }
 
     fn shutdown(&self, request: ShutdownRequest) -> Suspended {

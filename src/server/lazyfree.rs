@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use tokio::sync::oneshot;
+
 use crate::keyspace::unit::Garbage;
 
 /// What waits to be freed.
@@ -16,9 +18,15 @@ pub struct Counts {
     pub freed: AtomicU64,
 }
 
+enum Job {
+    Free(Vec<Garbage>),
+    /// To be told that everything before it has been freed.
+    Tell(oneshot::Sender<()>),
+}
+
 /// The freeing thread's queue.
 pub struct Lazyfree {
-    queue: mpsc::Sender<Vec<Garbage>>,
+    queue: mpsc::Sender<Job>,
     /// Its counts.
     pub counts: Arc<Counts>,
 }
@@ -29,13 +37,21 @@ impl Lazyfree {
     /// # Errors
     /// If no thread can be made.
     pub fn start() -> io::Result<Lazyfree> {
-        let (queue, work) = mpsc::channel::<Vec<Garbage>>();
+        let (queue, work) = mpsc::channel::<Job>();
         let counts = Arc::new(Counts::default());
         let theirs = Arc::clone(&counts);
         std::thread::Builder::new()
             .name("bio_lazy_free".to_owned())
             .spawn(move || {
-                for garbage in work {
+                for job in work {
+                    let garbage = match job {
+                        Job::Free(garbage) => garbage,
+                        Job::Tell(tell) => {
+                            // Whoever asked may have gone.
+                            let _ = tell.send(());
+                            continue;
+                        }
+                    };
                     let keys = keys_in(&garbage);
                     drop(garbage);
                     theirs.pending.fetch_sub(keys, Ordering::Relaxed);
@@ -51,7 +67,14 @@ impl Lazyfree {
             .pending
             .fetch_add(keys_in(&garbage), Ordering::Relaxed);
         // The thread ends only with the process; without it everything is freed here.
-        drop(self.queue.send(garbage));
+        drop(self.queue.send(Job::Free(garbage)));
+    }
+
+    /// Ends when all that was given to the thread so far has been freed.
+    pub fn caught_up(&self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        drop(self.queue.send(Job::Tell(tell)));
+        told
     }
 }
 

@@ -18,6 +18,24 @@ use super::{Family, Locks};
 /// The family.
 pub const HANDLERS: Family = &[("debug", debug, Locks::Own)];
 
+/// `DEBUG QUICKLIST-PACKED-THRESHOLD size`
+fn packed_threshold(size: &[u8], reply: &mut Reply) -> Outcome {
+    let bytes = num::parse_memory(size).and_then(|n| usize::try_from(n).ok());
+    match bytes.filter(|n| *n <= PACKED_THRESHOLD_MAX) {
+        Some(bytes) => {
+            crate::keyspace::value::list::set_packed_threshold(bytes);
+            reply.ok();
+            Ok(Effect::None)
+        }
+        None => Err(CommandError::new(
+            "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+        )),
+    }
+}
+
+/// The largest threshold that Redis takes.
+const PACKED_THRESHOLD_MAX: usize = (1 << 32) - (1 << 20);
+
 const HELP: &[&str] = &[
     "ABORT-BACKGROUND",
     "    Make the running BGSAVE, AOF rewrite or full sync fail, as if it could not write.",
@@ -39,6 +57,8 @@ const HELP: &[&str] = &[
     "    Create <count> string keys named key:<num>, or <prefix>:<num>.",
     "PROTOCOL <type>",
     "    Reply with a test value of the specified type.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Give list elements of so many bytes a node of their own; 0: as configured.",
     "RELOAD [option ...]",
     "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -108,6 +128,7 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         (b"protocol", [kind]) => return protocol(ctx, kind, reply),
         // Tables here never rehash as a whole, so there is nothing to forbid or allow.
         (b"dict-resizing", [_]) => reply.ok(),
+        (b"quicklist-packed-threshold", [size]) => return packed_threshold(size, reply),
         (b"stringmatch-len", [_, _]) => return match_len(rest, reply),
         _ => return Err(wrong(args)),
     }

@@ -38,6 +38,10 @@ pub const HANDLERS: Family = &[
 /// Replies of more fields than this are formatted after the locks are released.
 const DEFER_ABOVE: usize = 512;
 
+/// How many fields, repeated ones counted, HRANDFIELD replies with at most. The bound is ours: a
+/// negative count asks for a reply of any length, whatever the hash's size.
+const MAX_REPEATED: i64 = 1 << 24;
+
 fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
     args.get(at).copied().unwrap_or_default()
 }
@@ -366,6 +370,9 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         return Err(CommandError::new("ERR value is out of range"));
     }
     match ctx.read_as::<Hash>(key)? {
+        Some(_) if count < -MAX_REPEATED => {
+            return Err(CommandError::new("ERR value is out of range"));
+        }
         Some(hash) if count.unsigned_abs() > DEFER_ABOVE as u64 => {
             let hash = hash.clone();
             reply.deferred(Box::new(move |r| {

@@ -307,7 +307,11 @@ fn ltrim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let Some((removed, emptied)) = trimmed else {
         return Ok(Effect::None);
     };
-    // The event comes even if all elements were kept.
+    // The event comes even if all elements were kept, and those who watch the list are told.
+    if removed == 0 {
+        let db = ctx.db();
+        ctx.unit.signal(db, key);
+    }
     notify_removal(ctx, "ltrim", key, emptied);
     Ok(if removed > 0 {
         Effect::Verbatim

@@ -1,22 +1,22 @@
 //! Emptying and exchanging databases.
 
 use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use super::{db_index, int32_arg};
 use crate::command::ctx::{CommandError, Ctx, Later, Outcome};
+use crate::command::host::EmptyFile;
 use crate::keyspace::unit::Free;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
-
-/// A synchronous flush of more keys than this waits for a helper thread that frees them, so that
-/// the worker's other connections do not.
-const HELPER_KEYS: usize = 10_000;
 
 /// `FLUSHDB [SYNC | ASYNC]`
 pub fn flushdb(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let free = who_frees(ctx, args)?;
     let db = ctx.db();
-    flush(ctx, db..db + 1, free, reply);
+    let freeing = flush(ctx, db..db + 1, free);
+    reply_behind(ctx, freeing, None, reply);
     Ok(Effect::Verbatim)
 }
 
@@ -24,10 +24,21 @@ pub fn flushdb(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
 pub fn flushall(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let free = who_frees(ctx, args)?;
     let databases = ctx.engine.keyspace.databases();
-    flush(ctx, 0..databases, free, reply);
-    if let Some(persistence) = ctx.engine.host.persistence() {
-        persistence.flushed_all();
+    let freeing = flush(ctx, 0..databases, free);
+    let persistence = ctx.engine.host.persistence();
+    let nested = ctx.nested || !ctx.is_client();
+    let file = persistence.map_or(EmptyFile::NotWanted, |p| p.flushed_all(nested));
+    let mut written = None;
+    match file {
+        EmptyFile::NotWanted => {}
+        EmptyFile::Soon => {
+            // What was not saved is gone: nothing is left to save but the void itself.
+            ctx.unit.counters.dirty = 0;
+            ctx.engine.keyspace.saved(ctx.engine.keyspace.dirty());
+        }
+        EmptyFile::Now(writing) => written = Some(writing),
     }
+    reply_behind(ctx, freeing, written, reply);
     Ok(Effect::Verbatim)
 }
 
@@ -40,20 +51,38 @@ fn who_frees(ctx: &Ctx<'_>, args: &[&[u8]]) -> Result<Free, CommandError> {
     }
 }
 
-fn flush(ctx: &mut Ctx<'_>, dbs: Range<usize>, free: Free, reply: &mut Reply) {
+/// Empties databases. A synchronous flush leaves the freeing to the thread for that, as Redis does
+/// since 8.0, and its reply waits: `true`.
+fn flush(ctx: &mut Ctx<'_>, dbs: Range<usize>, free: Free) -> bool {
+    let waits = free == Free::Here && !ctx.nested && ctx.is_client();
+    let free = if waits { Free::Elsewhere } else { free };
     let keys: usize = dbs.map(|db| ctx.unit.flush(db, free)).sum();
     ctx.unit.counters.dirty += keys as u64;
-    if free == Free::Here && keys > HELPER_KEYS && !ctx.nested && ctx.is_client() {
-        let garbage = std::mem::take(&mut ctx.unit.freed.here);
-        ctx.suspended = Some(Box::pin(async move {
-            // The thread cannot fail, and if it were refused, nothing would be left to free.
-            let _ = tokio::task::spawn_blocking(move || drop(garbage)).await;
-            let done: Later = Box::new(|_, reply| reply.ok());
-            done
-        }));
-    } else {
-        reply.ok();
+    waits && keys > 0
+}
+
+/// Replies once everything has been freed, and the file is there.
+fn reply_behind(
+    ctx: &mut Ctx<'_>,
+    freeing: bool,
+    written: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    reply: &mut Reply,
+) {
+    if !freeing && written.is_none() {
+        return reply.ok();
     }
+    let host = Arc::clone(&ctx.engine.host);
+    ctx.suspended = Some(Box::pin(async move {
+        // The unit has ended: what it took out is in the queue.
+        if freeing {
+            host.freed().await;
+        }
+        if let Some(written) = written {
+            written.await;
+        }
+        let done: Later = Box::new(|_, reply| reply.ok());
+        done
+    }));
 }
 
 /// `SWAPDB index1 index2`

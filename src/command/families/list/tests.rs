@@ -293,3 +293,13 @@ fn a_rotation_leaves_the_form_of_the_list_alone() {
         ("OBJECT ENCODING long", r#""quicklist""#),
     ]);
 }
+
+#[test]
+fn a_trim_that_keeps_everything_still_fails_a_transaction() {
+    let mut t = TestServer::new();
+    let mut other = t.client();
+    t.run("RPUSH l a b");
+    t.expect(&[("WATCH l", "+OK"), ("MULTI", "+OK"), ("PING", "+QUEUED")]);
+    other.run("LTRIM l 0 -1");
+    assert_eq!(t.run("EXEC"), "nil-array");
+}

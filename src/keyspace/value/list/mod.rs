@@ -45,6 +45,12 @@ impl Default for ListLimits {
     }
 }
 
+/// Gives elements of `bytes` and more a node of their own in every list, whatever its limits; 0
+/// puts that back (`DEBUG QUICKLIST-PACKED-THRESHOLD`).
+pub fn set_packed_threshold(bytes: usize) {
+    node::set_plain_from(bytes);
+}
+
 /// An end of a list, or the direction that begins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

@@ -1,6 +1,7 @@
 //! A list's node: packed elements, or one large element on its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::btree::Level;
 use super::super::packed::{Elem, size_class};
@@ -16,6 +17,14 @@ const LARGEST_NODE: usize = 64 << 10;
 
 /// The size limit that applies beside a limit by count.
 const SAFE_NODE: usize = 8 << 10;
+
+/// Bytes from which on an element gets a node of its own, for tests; 0: as the limits say.
+static PLAIN_FROM: AtomicUsize = AtomicUsize::new(0);
+
+/// `DEBUG QUICKLIST-PACKED-THRESHOLD`
+pub(super) fn set_plain_from(bytes: usize) {
+    PLAIN_FROM.store(bytes, Ordering::Relaxed);
+}
 
 impl ListLimits {
     /// Bytes of a node.
@@ -50,7 +59,10 @@ impl ListLimits {
 
     /// Whether an element gets a node of its own.
     fn is_plain(self, entry: &Entry<'_>) -> bool {
-        entry.size() + NODE_OVERHEAD > self.bytes()
+        match PLAIN_FROM.load(Ordering::Relaxed) {
+            0 => entry.size() + NODE_OVERHEAD > self.bytes(),
+            from => entry.size() >= from,
+        }
     }
 
     /// Whether the node takes the element too.
