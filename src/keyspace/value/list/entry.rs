@@ -139,9 +139,13 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Whether the element is a string and this is its text.
+    /// Whether this is the element's text.
     pub fn is_text(&self, text: &[u8]) -> bool {
-        !self.body.is_empty() && self.body == text
+        if self.body.is_empty() {
+            // An integer: what stands for it is canonical, and so is its entry.
+            return Entry::new(Elem::Bytes(text)).parts() == self.parts();
+        }
+        self.body == text
     }
 
     /// Whether `entries` begins with this very element.
