@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
-use crate::command::host::{EmptyFile, 
-    DbInfo, Host, Memory, Persistence, ReloadRequest, Replicating, ShutdownRequest,
+use crate::command::host::{
+    DbInfo, EmptyFile, Host, Memory, Persistence, ReloadRequest, Replicating, ShutdownRequest,
 };
 use crate::config::{Change, Settings};
 use crate::keyspace::locks::ShardMask;
