@@ -25,7 +25,7 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{ExpiryMode, Free, Freed, Unit, UnitOptions};
+use crate::keyspace::unit::{ExpiryMode, Free, Freed, Garbage, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
@@ -43,6 +43,9 @@ use super::stats::{WorkerStats, bump};
 
 /// Commands of one connection that run under one set of locks.
 pub const BATCH_MAX: usize = 32;
+
+/// Deferred parts of more elements than this are left in the reply: a helper thread runs them.
+pub const HELPER_ELEMENTS: usize = 4096;
 
 /// What a worker keeps between batches.
 pub struct Scratch {
@@ -93,7 +96,7 @@ pub enum Propagation<'b> {
 
 impl Engine {
     /// Runs the first of `requests` as one unit. At least one is consumed unless CLIENT PAUSE
-    /// holds it back.
+    /// holds it back. Where the reply has deferred parts left, they are for a helper thread.
     pub fn run(
         &self,
         scratch: &mut Scratch,
@@ -161,10 +164,22 @@ impl Engine {
             ctx.session.client.blocked.store(true, Ordering::Relaxed);
         }
         self.finish(ctx, &scratch.stats, propagation, &mut ran);
-        if reply.has_deferred() {
+        let errors = reply.errors();
+        if reply.has_deferred() && reply.deferred_elements() <= HELPER_ELEMENTS {
             reply.resolve();
+            self.count_errors(&scratch.stats, errors, reply);
         }
         ran
+    }
+
+    /// Counts the errors that came to a reply since it had `before`.
+    fn count_errors(&self, stats: &WorkerStats, before: u64, reply: &mut Reply) {
+        if reply.errors() != before {
+            bump(&stats.errors, reply.errors() - before);
+            for code in reply.drain_error_codes() {
+                self.stats.count_error(&code);
+            }
+        }
     }
 
     /// Runs `work` over these shards as a unit of the server's own, with its effects in the log.
@@ -216,7 +231,12 @@ impl Engine {
 
     /// Frees what a unit removed. No lock is held.
     fn free(&self, freed: Freed) {
-        drop(freed.here);
+        let Freed { mut here, .. } = freed;
+        if here.iter().any(Garbage::is_huge) {
+            let huge = here.extract_if(.., |garbage| garbage.is_huge()).collect();
+            self.host.free_apart(huge);
+        }
+        drop(here);
         if !freed.elsewhere.is_empty() {
             self.host.free_later(freed.elsewhere);
         }
@@ -386,12 +406,7 @@ impl Engine {
         }
         note_last(ctx, command);
         bump(&stats.processed, 1);
-        if reply.errors() != errors {
-            bump(&stats.errors, reply.errors() - errors);
-            for code in reply.drain_error_codes() {
-                self.stats.count_error(&code);
-            }
-        }
+        self.count_errors(stats, errors, reply);
         if silent {
             self.silence(ctx.session, mark, reply);
         }

@@ -25,6 +25,9 @@ pub trait Host: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Frees on a thread of its own what would hold a worker up; nobody counts it as lazy.
+    fn free_apart(&self, garbage: Vec<Garbage>);
+
     /// The payload of DUMP for a value.
     ///
     /// # Errors

@@ -443,6 +443,10 @@ impl Host for TestHost {
         self.freed.fetch_add(keys, Ordering::Relaxed);
     }
 
+    fn free_apart(&self, garbage: Vec<Garbage>) {
+        drop(garbage);
+    }
+
     /// Strings alone, behind a mark.
     fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
         match value {

@@ -8,6 +8,9 @@
 //! Order of replies: whatever must wait (an fsync, a blocking command, CLIENT PAUSE) holds back
 //! everything behind it on this connection, and nothing on any other.
 
+mod large;
+mod limits;
+
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -18,13 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::base::clock;
 use crate::client::{Client, ClientKind};
 use crate::command::ctx::Suspended;
 use crate::command::dispatch::{BATCH_MAX, Ran};
 use crate::command::session::{Handover, Origin, Session};
 use crate::command::stats::bump;
-use crate::resp::parser::{ArgVec, Limits, Parser, ProtocolError};
+use crate::resp::parser::{ArgVec, Parser, ProtocolError};
 use crate::resp::reply::{Proto, Reply};
 
 use super::transport::Transport;
@@ -126,13 +128,19 @@ impl Connection {
             }
             loop {
                 let (stop, durable_at) = self.pump(worker);
+                let large = Connection::take_large(worker);
                 let durability = worker.engine.log.durability();
                 if !durability.is_reached(durable_at) {
                     self.park_replies(worker);
                     durability.wait(durable_at).await;
                 }
+                if let Some(reply) = large
+                    && !self.send_large(worker, reply).await?
+                {
+                    return Ok(false);
+                }
                 self.send(worker)?;
-                if !self.within_output_limit(worker) {
+                if !self.within_output_limit(worker, 0) {
                     return Ok(false);
                 }
                 match stop {
@@ -171,7 +179,7 @@ impl Connection {
                 return Ok(false);
             }
             self.collect_outbox(worker);
-            if !self.within_output_limit(worker) {
+            if !self.within_output_limit(worker, 0) {
                 return Ok(false);
             }
             let idle = worker.idle_limit(&self.client);
@@ -533,9 +541,10 @@ impl Connection {
         }
     }
 
-    /// Whether what waits for the client is within `client-output-buffer-limit`.
-    fn within_output_limit(&self, worker: &Worker) -> bool {
-        let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
+    /// Whether what waits for the client, `ahead` bytes elsewhere included, is within
+    /// `client-output-buffer-limit`.
+    fn within_output_limit(&self, worker: &Worker, ahead: usize) -> bool {
+        let waiting = ahead + self.unsent.iter().map(Bytes::len).sum::<usize>();
         let limit = if self.session.authenticated {
             worker.hard_output_limit(self.client.kind() == ClientKind::Pubsub)
         } else {
@@ -551,48 +560,5 @@ impl Connection {
             self.client.addr
         );
         false
-    }
-}
-
-impl Worker {
-    /// The parser's limits for a client.
-    fn limits(&self, authenticated: bool) -> Limits {
-        let max_bulk = self.engine.config.current().network.proto_max_bulk_len;
-        let max_bulk = i64::try_from(max_bulk).unwrap_or(i64::MAX);
-        if authenticated {
-            Limits::authenticated(max_bulk)
-        } else {
-            Limits::unauthenticated(max_bulk)
-        }
-    }
-
-    fn query_buffer_limit(&self) -> u64 {
-        self.engine
-            .config
-            .current()
-            .network
-            .client_query_buffer_limit
-    }
-
-    /// How long a client may still stay idle; `None` for ever.
-    fn idle_limit(&self, client: &Client) -> Option<Duration> {
-        let seconds = self.engine.config.current().network.timeout_seconds;
-        let exempt = client.kind() != ClientKind::Normal;
-        (seconds > 0 && !exempt).then(|| Duration::from_millis(u64::from(seconds) * 1000 + 500))
-    }
-
-    fn is_idle(&self, client: &Client) -> bool {
-        let seconds = i64::from(self.engine.config.current().network.timeout_seconds);
-        seconds > 0 && clock::unix_ms() - client.last_ms.load(Ordering::Relaxed) > seconds * 1000
-    }
-
-    fn hard_output_limit(&self, pubsub: bool) -> u64 {
-        let settings = self.engine.config.current();
-        let limits = &settings.network.client_output_buffer_limit;
-        if pubsub {
-            limits.pubsub.hard_bytes
-        } else {
-            limits.normal.hard_bytes
-        }
     }
 }

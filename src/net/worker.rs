@@ -95,6 +95,14 @@ impl Worker {
         bump(&self.scratch.borrow().stats.bytes_out, n as u64);
     }
 
+    /// Counts errors that a helper thread replied with.
+    pub fn count_errors(&self, codes: &[Box<str>]) {
+        bump(&self.scratch.borrow().stats.errors, codes.len() as u64);
+        codes
+            .iter()
+            .for_each(|code| self.engine.stats.count_error(code));
+    }
+
     /// Undoes what a session registered with the server.
     pub fn end_session(&self, session: &mut Session) {
         multi::end_session(&self.engine, session);

@@ -9,6 +9,9 @@
 //!   was cloned are released. [`Reply::resolve`] runs those, in order, each writing where it was
 //!   registered.
 //!
+//! A part of many elements says so ([`Reply::deferred_of`]), and is left to a helper thread, which
+//! hands it on in pieces ([`Reply::stream`]).
+//!
 //! So the way out is: `if !is_plain() { resolve() }`, then either write [`Reply::plain`] or
 //! [`Reply::io_slices`] and [`Reply::clear`], or take the bytes along by [`Reply::drain_chunks`].
 //!
@@ -23,8 +26,10 @@ use bytes::Bytes;
 use late::{Insert, Open};
 
 mod late;
+mod stream;
 
 pub use late::{Deferred, LenSlot, Mark};
+pub use stream::Sink;
 
 /// The protocol a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +58,10 @@ pub struct Reply {
     inserts: Vec<Insert>,
     shared_bytes: usize,
     deferred: usize,
+    /// About how many elements the deferred parts write or look at.
+    deferred_elements: usize,
+    /// Where it goes, while a helper thread formats it.
+    outlet: Option<stream::Outlet>,
     /// Aggregates whose length is open, outermost first.
     open: Vec<Open>,
 }
@@ -346,7 +355,7 @@ impl Reply {
             self.inserts = Vec::new();
         }
         self.shared_bytes = 0;
-        self.deferred = 0;
+        (self.deferred, self.deferred_elements) = (0, 0);
         self.open.clear();
         self.error_codes.clear();
     }

@@ -93,6 +93,10 @@ impl Host for ServerHost {
         })
     }
 
+    fn free_apart(&self, garbage: Vec<Garbage>) {
+        self.lazyfree.free_uncounted(garbage);
+    }
+
     fn dump(&self, value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
         let settings = self.settings()?;
         let config = writer::Config {

@@ -20,6 +20,8 @@ pub struct Counts {
 
 enum Job {
     Free(Vec<Garbage>),
+    /// To be freed, and not counted as lazy.
+    FreeUncounted(Vec<Garbage>),
     /// To be told that everything before it has been freed.
     Tell(oneshot::Sender<()>),
 }
@@ -46,6 +48,10 @@ impl Lazyfree {
                 for job in work {
                     let garbage = match job {
                         Job::Free(garbage) => garbage,
+                        Job::FreeUncounted(garbage) => {
+                            drop(garbage);
+                            continue;
+                        }
                         Job::Tell(tell) => {
                             // Whoever asked may have gone.
                             let _ = tell.send(());
@@ -68,6 +74,11 @@ impl Lazyfree {
             .fetch_add(keys_in(&garbage), Ordering::Relaxed);
         // The thread ends only with the process; without it everything is freed here.
         drop(self.queue.send(Job::Free(garbage)));
+    }
+
+    /// Frees on the thread what nobody counts as lazy.
+    pub fn free_uncounted(&self, garbage: Vec<Garbage>) {
+        drop(self.queue.send(Job::FreeUncounted(garbage)));
     }
 
     /// Ends when all that was given to the thread so far has been freed.

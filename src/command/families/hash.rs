@@ -318,6 +318,9 @@ fn show(hash: &Hash, what: Show, reply: &mut Reply) {
         if what != Show::Fields {
             bulk(reply, record.value);
         }
+        if !reply.breathe() {
+            break;
+        }
     }
 }
 
@@ -327,7 +330,7 @@ fn whole(ctx: &mut Ctx<'_>, key: &[u8], what: Show, reply: &mut Reply) -> Outcom
         None => reply.array(0),
         Some(hash) if hash.len() > DEFER_ABOVE => {
             let hash = hash.clone();
-            reply.deferred(Box::new(move |r| show(&hash, what, r)));
+            reply.deferred_of(hash.len(), Box::new(move |r| show(&hash, what, r)));
         }
         Some(hash) => show(hash, what, reply),
     }
@@ -375,9 +378,14 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         }
         Some(hash) if count.unsigned_abs() > DEFER_ABOVE as u64 => {
             let hash = hash.clone();
-            reply.deferred(Box::new(move |r| {
-                random_fields(&hash, count, with_values, r)
-            }));
+            let elements = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            let elements = if count < 0 {
+                elements
+            } else {
+                elements.min(hash.len())
+            };
+            let write = move |r: &mut Reply| random_fields(&hash, count, with_values, r);
+            reply.deferred_of(elements, Box::new(write));
         }
         Some(hash) if count != 0 => random_fields(hash, count, with_values, reply),
         _ => reply.array(0),
@@ -413,6 +421,9 @@ fn random_fields(hash: &Hash, count: i64, with_values: bool, reply: &mut Reply) 
     heading(reply, n);
     for record in (0..n).map_while(|_| hash.random()) {
         one(reply, record.key, record.value);
+        if !reply.breathe() {
+            break;
+        }
     }
 }
 
@@ -434,9 +445,9 @@ fn hscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
     let hash = hash.clone();
     let pattern = options.pattern.map(<[u8]>::to_vec);
-    reply.deferred(Box::new(move |r| {
-        scan(&hash, cursor, count, pattern.as_deref(), no_values, r);
-    }));
+    let elements = count.min(hash.len());
+    let write = move |r: &mut Reply| scan(&hash, cursor, count, pattern.as_deref(), no_values, r);
+    reply.deferred_of(elements, Box::new(write));
     Ok(Effect::None)
 }
 

@@ -169,11 +169,15 @@ fn show_range(list: &List, range: std::ops::Range<usize>, from: End, reply: &mut
         reply.array(range.len());
         return list.visit(range, from, |elem| bulk(reply, elem));
     }
-    let list = list.clone();
-    reply.deferred(Box::new(move |reply| {
+    let (list, elements) = (list.clone(), range.len());
+    let write = move |reply: &mut Reply| {
         reply.array(range.len());
-        list.visit(range, from, |elem| bulk(reply, elem));
-    }));
+        list.visit(range, from, |elem| {
+            bulk(reply, elem);
+            reply.breathe();
+        });
+    };
+    reply.deferred_of(elements, Box::new(write));
 }
 
 /// The indexes between two that a client gave, both included, of a list of `len` elements.

@@ -22,6 +22,7 @@ pub mod scan;
 pub mod set;
 pub mod slowlog;
 pub mod stream;
+pub mod sort;
 pub mod string;
 
 use crate::resp::reply::Reply;
@@ -83,6 +84,7 @@ const FAMILIES: &[Family] = &[
     scan::HANDLERS,
     slowlog::HANDLERS,
     stream::HANDLERS,
+    sort::HANDLERS,
     replication::HANDLERS,
     set::HANDLERS,
     string::HANDLERS,

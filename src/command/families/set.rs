@@ -66,10 +66,15 @@ fn bulk(reply: &mut Reply, member: Elem<'_>) {
 fn show(set: Set, reply: &mut Reply) {
     let write = |set: &Set, reply: &mut Reply| {
         reply.set(set.len());
-        set.iter().for_each(|member| bulk(reply, member));
+        for member in set.iter() {
+            bulk(reply, member);
+            if !reply.breathe() {
+                break;
+            }
+        }
     };
     if set.len() > DEFER_ABOVE {
-        reply.deferred(Box::new(move |reply| write(&set, reply)));
+        reply.deferred_of(set.len(), Box::new(move |reply| write(&set, reply)));
     } else {
         write(&set, reply);
     }
@@ -243,7 +248,14 @@ fn srandmember(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
         }
         Some(set) if count.unsigned_abs() > DEFER_ABOVE as u64 => {
             let set = set.clone();
-            reply.deferred(Box::new(move |reply| random_members(&set, count, reply)));
+            let elements = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            let elements = if count < 0 {
+                elements
+            } else {
+                elements.min(set.len())
+            };
+            let write = move |reply: &mut Reply| random_members(&set, count, reply);
+            reply.deferred_of(elements, Box::new(write));
         }
         Some(set) => random_members(set, count, reply),
         None => reply.array(0),
@@ -258,6 +270,9 @@ fn random_members(set: &Set, count: i64, reply: &mut Reply) {
         reply.array(n);
         for member in (0..n).map_while(|_| set.random()) {
             bulk(reply, member);
+            if !reply.breathe() {
+                break;
+            }
         }
         return;
     }
@@ -380,8 +395,9 @@ fn when_unlocked(
     reply: &mut Reply,
     write: impl FnOnce(&[Set], &mut Reply) + Send + 'static,
 ) {
-    if sets.iter().map(Set::len).sum::<usize>() > DEFER_ABOVE {
-        reply.deferred(Box::new(move |reply| write(&sets, reply)));
+    let members = sets.iter().map(Set::len).sum::<usize>();
+    if members > DEFER_ABOVE {
+        reply.deferred_of(members, Box::new(move |reply| write(&sets, reply)));
     } else {
         write(&sets, reply);
     }
@@ -460,9 +476,9 @@ fn sscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
     let (set, count) = (set.clone(), options.count);
     let pattern = options.pattern.map(<[u8]>::to_vec);
-    reply.deferred(Box::new(move |reply| {
-        scan(&set, cursor, count, pattern.as_deref(), reply);
-    }));
+    let elements = count.min(set.len());
+    let write = move |reply: &mut Reply| scan(&set, cursor, count, pattern.as_deref(), reply);
+    reply.deferred_of(elements, Box::new(write));
     Ok(Effect::None)
 }
 

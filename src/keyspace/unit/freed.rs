@@ -12,6 +12,9 @@ use super::Unit;
 /// A collection of more elements than this is worth another thread, as in Redis.
 const LARGE_ELEMENTS: usize = 64;
 
+/// A collection of more elements than this takes a millisecond or so to free.
+const HUGE_ELEMENTS: usize = 20_000;
+
 /// Something to be freed.
 pub enum Garbage {
     /// An emptied database's slice.
@@ -26,6 +29,14 @@ impl Garbage {
         match self {
             Garbage::Table(table) => table.len(),
             Garbage::Entry(_) => 1,
+        }
+    }
+
+    /// Whether a worker's other connections would notice that it frees this.
+    pub fn is_huge(&self) -> bool {
+        match self {
+            Garbage::Table(table) => table.len() > HUGE_ELEMENTS,
+            Garbage::Entry(entry) => entry.as_ref().value().elements() > HUGE_ELEMENTS,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::super::entry::EntryRef;
 use super::super::hash;
-use super::super::locks::{SHARD_BITS, SHARDS, ShardMask, shard_of};
+use super::super::locks::{Keyspace, SHARD_BITS, SHARDS, ShardMask, shard_of};
+use super::super::shard::Shard;
 use super::super::table::Table;
 use super::freed::{Free, Garbage};
 use super::{ExpiryMode, Unit};
@@ -70,14 +71,54 @@ impl Unit<'_> {
         if !self.locked.mask().is_empty() {
             return self.scan(db, cursor, count, visit);
         }
+        let keyspace = self.keyspace();
+        let seen = &mut self.seen_write;
+        keyspace.walk_noting(db, cursor, count, step, &mut visit, |shard| {
+            *seen = (*seen).max(shard.last_write);
+        })
+    }
+}
+
+impl Keyspace {
+    /// Number of keys in a database, shard after shard.
+    pub fn db_len(&self, db: usize) -> usize {
+        let len = |index: usize| {
+            let mut locked = self.lock(ShardMask::only(index));
+            let shard = locked.shard(index)?;
+            Some(shard.db(db)?.table.len())
+        };
+        (0..SHARDS).filter_map(len).sum()
+    }
+
+    /// As [`Unit::walk`], without a unit.
+    pub fn walk(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        step: usize,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        self.walk_noting(db, cursor, count, step, &mut visit, |_| {})
+    }
+
+    fn walk_noting(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        step: usize,
+        visit: &mut impl FnMut(EntryRef<'_>),
+        mut note: impl FnMut(&Shard),
+    ) -> u64 {
         let (mut position, mut seen) = (cursor, 0usize);
         let mut index = shard_of(position);
         while index < SHARDS {
-            let mut locked = self.keyspace().lock(ShardMask::only(index));
+            let mut locked = self.lock(ShardMask::only(index));
             let Some(shard) = locked.shard(index) else {
                 break;
             };
-            self.seen_write = self.seen_write.max(shard.last_write);
+            note(shard);
             let left = count.saturating_sub(seen).clamp(1, step);
             let next = shard.db(db).and_then(|d| {
                 d.table.scan(position, left, |entry| {
@@ -99,7 +140,9 @@ impl Unit<'_> {
         }
         0
     }
+}
 
+impl Unit<'_> {
     /// A random key of a database that is not due. Every shard must be locked.
     pub fn random_key(&mut self, db: usize) -> Option<Box<[u8]>> {
         let mut tries = 100;

@@ -34,6 +34,9 @@ pub mod zset;
 /// that a reader takes a handle and copies nothing.
 pub const INLINE_MAX_BYTES: usize = 16 * 1024;
 
+/// So many bytes of a string take about as long to go through as an element of a collection.
+pub const BYTES_PER_ELEMENT: usize = 256;
+
 /// The longest string that Redis reports as `embstr`.
 const EMBSTR_MAX_BYTES: usize = 44;
 
@@ -292,6 +295,17 @@ impl ValueRef<'_> {
             ValueRef::Zset(_) => ValueKind::Zset,
             ValueRef::Hash(_) => ValueKind::Hash,
             ValueRef::Stream(_) => ValueKind::Stream,
+        }
+    }
+
+    /// Elements of a collection; a string counts as one for every [`BYTES_PER_ELEMENT`].
+    pub fn elements(&self) -> usize {
+        match self {
+            ValueRef::Str(s) => s.len() / BYTES_PER_ELEMENT,
+            ValueRef::List(v) => v.len(),
+            ValueRef::Set(v) => v.len(),
+            ValueRef::Zset(v) => v.len(),
+            ValueRef::Hash(v) => v.len(),
         }
     }
 

@@ -20,8 +20,16 @@ pub(super) struct Insert {
 
 pub(super) enum What {
     Shared(Bytes),
-    /// Written in the protocol of its registration.
-    Deferred(Proto, Deferred),
+    Deferred(Waiting),
+}
+
+/// A deferred part that has not run.
+pub(super) struct Waiting {
+    /// The protocol of its registration, in which it is written.
+    pub(super) proto: Proto,
+    /// About how many elements it writes or looks at.
+    elements: usize,
+    pub(super) part: Deferred,
 }
 
 #[derive(Clone, Copy)]
@@ -110,11 +118,28 @@ impl Reply {
     /// Registers a part that is written by [`Reply::resolve`], at this place in the stream and in
     /// the protocol of now. It writes whole elements: it may not close aggregates begun outside.
     pub fn deferred(&mut self, part: Deferred) {
+        self.deferred_of(0, part);
+    }
+
+    /// As [`Reply::deferred`], for a part that writes or looks at about so many elements: from some
+    /// number on it is run by a helper thread.
+    pub fn deferred_of(&mut self, elements: usize, part: Deferred) {
         self.deferred += 1;
+        self.deferred_elements += elements;
         self.inserts.push(Insert {
             at: self.buf.len(),
-            what: What::Deferred(self.proto, part),
+            what: What::Deferred(Waiting {
+                proto: self.proto,
+                elements,
+                part,
+            }),
         });
+    }
+
+    /// About how many elements the deferred parts write or look at.
+    #[inline]
+    pub fn deferred_elements(&self) -> usize {
+        self.deferred_elements
     }
 
     /// Whether [`Reply::resolve`] has something to do.
@@ -135,14 +160,14 @@ impl Reply {
         debug_assert!(self.open.is_empty(), "a length is still open");
         let is_deferred = |insert: &Insert| matches!(insert.what, What::Deferred(..));
         let Some(first) = self.inserts.iter().position(is_deferred) else {
-            self.deferred = 0;
+            (self.deferred, self.deferred_elements) = (0, 0);
             return;
         };
         // Everything from the first deferred part on is laid out anew behind what precedes it.
         let later = self.inserts.split_off(first);
         let base = later.first().map_or(self.buf.len(), |insert| insert.at);
         let tail = self.buf.split_off(base.min(self.buf.len()));
-        self.deferred = 0;
+        (self.deferred, self.deferred_elements) = (0, 0);
         let mut copied = 0;
         for Insert { at, what } in later {
             let upto = at - base;
@@ -156,9 +181,9 @@ impl Reply {
                         what: What::Shared(bytes),
                     });
                 }
-                What::Deferred(proto, part) => {
-                    let current = std::mem::replace(&mut self.proto, proto);
-                    part(self);
+                What::Deferred(waiting) => {
+                    let current = std::mem::replace(&mut self.proto, waiting.proto);
+                    (waiting.part)(self);
                     self.proto = current;
                 }
             }
@@ -180,6 +205,7 @@ impl Reply {
         self.errors += std::mem::take(&mut other.errors);
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
         self.deferred += std::mem::take(&mut other.deferred);
+        self.deferred_elements += std::mem::take(&mut other.deferred_elements);
         other.open.clear();
     }
 
@@ -201,7 +227,10 @@ impl Reply {
         for Insert { what, .. } in self.inserts.drain(mark.inserts.min(self.inserts.len())..) {
             match what {
                 What::Shared(bytes) => self.shared_bytes -= bytes.len(),
-                What::Deferred(..) => self.deferred -= 1,
+                What::Deferred(waiting) => {
+                    self.deferred -= 1;
+                    self.deferred_elements -= waiting.elements;
+                }
             }
         }
         self.open.truncate(mark.open);

@@ -217,3 +217,64 @@ fn a_large_reply_does_not_keep_its_memory() {
     fn is_send<T: Send>(_: &T) {}
     is_send(&reply);
 }
+
+#[test]
+fn a_streamed_reply_is_the_same_in_pieces_and_stops_when_nobody_wants_it() {
+    use std::sync::{Arc, Mutex};
+    let fill = |reply: &mut Reply| {
+        reply.ok();
+        let mut expected = b"+OK\r\n*100000\r\n".to_vec();
+        reply.deferred_of(
+            100_000,
+            Box::new(|reply| {
+                reply.array(100_000);
+                for n in 0..100_000 {
+                    reply.bulk_int(n);
+                    if !reply.breathe() {
+                        return;
+                    }
+                }
+            }),
+        );
+        for n in 0..100_000i64 {
+            let text = n.to_string();
+            expected.extend(format!("${}\r\n{text}\r\n", text.len()).into_bytes());
+        }
+        reply.int(1);
+        reply.deferred(Box::new(|reply| {
+            reply.deferred(Box::new(|reply| reply.error("WRONGTYPE inner")));
+            reply.shared_bulk(Bytes::from(vec![b'x'; 5000]));
+        }));
+        reply.int(2);
+        expected.extend(b":1\r\n-WRONGTYPE inner\r\n$5000\r\n");
+        expected.extend(vec![b'x'; 5000]);
+        expected.extend(b"\r\n:2\r\n");
+        expected
+    };
+    let mut reply = Reply::new(Proto::Resp2);
+    let expected = fill(&mut reply);
+    assert_eq!(reply.deferred_elements(), 100_000);
+    let taken = reply.take();
+    assert!(reply.is_empty() && !reply.has_deferred());
+    let pieces: Arc<Mutex<Vec<Vec<Bytes>>>> = Arc::default();
+    let theirs = Arc::clone(&pieces);
+    let codes = taken.stream(Box::new(move |piece| {
+        theirs.lock().unwrap().push(piece);
+        true
+    }));
+    assert_eq!(codes, [Box::from("WRONGTYPE")]);
+    let pieces = std::mem::take(&mut *pieces.lock().unwrap());
+    assert!(pieces.len() > 3);
+    let len = |piece: &Vec<Bytes>| piece.iter().map(Bytes::len).sum::<usize>();
+    assert!(pieces.iter().all(|p| len(p) < 200_000));
+    assert!(pieces.concat().concat() == expected);
+
+    fill(&mut reply);
+    let asked = Arc::new(Mutex::new(0));
+    let theirs = Arc::clone(&asked);
+    reply.take().stream(Box::new(move |_| {
+        *theirs.lock().unwrap() += 1;
+        false
+    }));
+    assert_eq!(*asked.lock().unwrap(), 1);
+}

@@ -1,7 +1,7 @@
 //! BITCOUNT and BITPOS: what is set within a span of bytes or bits.
 
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
-use crate::keyspace::value::StrRef;
+use crate::keyspace::value::{BYTES_PER_ELEMENT, StrRef};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
@@ -72,7 +72,8 @@ impl Span {
 fn look(string: StrRef<'_>, reply: &mut Reply, look: impl Fn(&[u8], &mut Reply) + Send + 'static) {
     match string.shared() {
         Some(bytes) if bytes.len() > DEFER_ABOVE_BYTES => {
-            reply.deferred(Box::new(move |reply| look(&bytes, reply)));
+            let work = bytes.len() / BYTES_PER_ELEMENT;
+            reply.deferred_of(work, Box::new(move |reply| look(&bytes, reply)));
         }
         _ => look(string.as_bytes(&mut itoa::Buffer::new()), reply),
     }

@@ -42,9 +42,11 @@ pub fn usage(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         string @ ValueRef::Str(_) => reply.len_int(own_bytes + string.size_bytes()),
         collection => {
             let handle = collection.to_value();
-            reply.deferred(Box::new(move |reply| {
+            let elements = handle.as_ref().elements();
+            let write = move |reply: &mut Reply| {
                 reply.len_int(own_bytes + handle.as_ref().size_bytes());
-            }));
+            };
+            reply.deferred_of(elements, Box::new(write));
         }
     }
     Ok(Effect::None)

@@ -27,10 +27,12 @@ pub fn dump(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         return Ok(Effect::None);
     };
     let host = Arc::clone(&ctx.engine.host);
-    reply.deferred(Box::new(move |reply| match host.dump(value.as_ref()) {
+    let elements = value.as_ref().elements();
+    let write = move |reply: &mut Reply| match host.dump(value.as_ref()) {
         Ok(payload) => reply.shared_bulk(payload.into()),
         Err(error) => reply.error(error.0.as_bytes()),
-    }));
+    };
+    reply.deferred_of(elements, Box::new(write));
     Ok(Effect::None)
 }
 

@@ -74,9 +74,9 @@ pub fn lpos(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         None => reply.null(),
         Some(list) if defers(list, list.len()) => {
             let (list, value) = (list.clone(), value.to_vec());
-            reply.deferred(Box::new(move |reply| {
-                find(&list, &value, &search, reply);
-            }));
+            let elements = list.len();
+            let write = move |reply: &mut Reply| find(&list, &value, &search, reply);
+            reply.deferred_of(elements, Box::new(write));
         }
         Some(list) => find(list, value, &search, reply),
     }

@@ -1,0 +1,276 @@
+//! SORT and SORT_RO.
+//!
+//! - [`request`]: the options. [`order`]: the elements and their order.
+//!
+//! Without patterns the order depends on one value alone: its handle is cloned and everything else
+//! happens when the locks are released, on a helper thread if it is large. With patterns every
+//! shard is locked, because the keys they lead to are not known beforehand: the weights of BY are
+//! read under the locks, the sorting happens outside of them; GET reads what the sorted elements
+//! lead to, and STORE writes, so with these two everything is one unit, as in Redis.
+//!
+//! Elements of equal weight keep the value's own order, those of a set the order of their bytes.
+
+mod order;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::limits;
+use crate::keyspace::hash;
+use crate::keyspace::locks::ShardMask;
+use crate::keyspace::unit::{Expiry, NotifyClass, WrongType};
+use crate::keyspace::value::list::{End, List};
+use crate::keyspace::value::packed::Elem;
+use crate::keyspace::value::{StrRef, Value, ValueRef};
+use crate::oplog::effect::Effect;
+use crate::resp::reply::Reply;
+
+use self::order::{Elements, Sorted, Weights};
+use self::request::{By, Get, Pattern, Request};
+use super::string::write_string;
+use super::{Family, Locks};
+
+/// The family.
+pub const HANDLERS: Family = &[("sort", sort, Locks::Own), ("sort_ro", sort_ro, Locks::Own)];
+
+/// What concerns more elements than this happens when the locks are released.
+const DEFER_ABOVE: usize = 512;
+
+/// Elements that a stored list is given at a time.
+const STORE_BATCH: usize = 512;
+
+/// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA]
+/// [STORE destination]`
+fn sort(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    run(ctx, &Request::parse(args, true)?, reply)
+}
+
+/// `SORT_RO`: SORT without STORE.
+fn sort_ro(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    run(ctx, &Request::parse(args, false)?, reply)
+}
+
+fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
+    lock(ctx, request);
+    let value = match ctx.read(request.key) {
+        None => Value::List(List::default()),
+        Some(ValueRef::Str(_) | ValueRef::Hash(_)) => return Err(WrongType.into()),
+        Some(value) => value.to_value(),
+    };
+    let len = value.as_ref().elements();
+    let plan = request.plan(&value);
+    let needs_no_key = request.store.is_none() && !request.gets.iter().any(Get::is_pattern);
+    if needs_no_key && plan.by.is_none() {
+        let shown = request.shown();
+        return if len > DEFER_ABOVE {
+            let write = move |reply: &mut Reply| match plan.sort(&value, Weights::Own) {
+                Ok(sorted) => write_plain(&sorted, &shown, reply),
+                Err(error) => reply.error(error.0.as_bytes()),
+            };
+            reply.deferred_of(len, Box::new(write));
+            Ok(Effect::None)
+        } else {
+            write_plain(&plan.sort(&value, Weights::Own)?, &shown, reply);
+            Ok(Effect::None)
+        };
+    }
+    let elements = plan.load(&value);
+    let weights = match &plan.by {
+        Some(pattern) => weigh(ctx, &elements, pattern, plan.alpha),
+        None => Weights::Own,
+    };
+    if needs_no_key && len > DEFER_ABOVE {
+        let shown = request.shown();
+        let write = move |reply: &mut Reply| match plan.order(elements, weights) {
+            Ok(sorted) => write_plain(&sorted, &shown, reply),
+            Err(error) => reply.error(error.0.as_bytes()),
+        };
+        reply.deferred_of(len, Box::new(write));
+        return Ok(Effect::None);
+    }
+    let sorted = plan.order(elements, weights)?;
+    match request.store {
+        None => {
+            write(ctx, &sorted, request, reply);
+            Ok(Effect::None)
+        }
+        Some(target) => Ok(store(ctx, &sorted, request, target, reply)),
+    }
+}
+
+/// Locks what the request needs: the keys that it names, or every shard if patterns lead to others.
+fn lock(ctx: &mut Ctx<'_>, request: &Request<'_>) {
+    if !ctx.unit.mask().is_empty() {
+        return;
+    }
+    let mut mask = ShardMask::NONE;
+    if request.has_patterns() {
+        mask = ShardMask::ALL;
+    } else {
+        mask.add_hash(hash::of(request.key));
+        if let Some(target) = request.store {
+            mask.add_hash(hash::of(target));
+        }
+    }
+    ctx.relock(mask);
+}
+
+/// What a pattern leads to.
+enum Found<'a> {
+    Nothing,
+    String(StrRef<'a>),
+    Field(Elem<'a>),
+}
+
+/// Looks up what `pattern` makes of `element`. `key` is scratch space.
+fn look<'c>(
+    ctx: &'c mut Ctx<'_>,
+    pattern: &Pattern,
+    element: &[u8],
+    key: &mut Vec<u8>,
+) -> Found<'c> {
+    pattern.key(element, key);
+    match (ctx.read(key), &pattern.field) {
+        (Some(ValueRef::Str(string)), None) => Found::String(string),
+        (Some(ValueRef::Hash(hash)), Some(field)) => hash
+            .get(field.as_slice())
+            .map_or(Found::Nothing, Found::Field),
+        _ => Found::Nothing,
+    }
+}
+
+/// Reads the weights by which the elements are sorted.
+fn weigh(ctx: &mut Ctx<'_>, elements: &Elements, pattern: &Pattern, alpha: bool) -> Weights {
+    let (mut key, mut digits) = (Vec::new(), itoa::Buffer::new());
+    let mut texts = Elements::default();
+    let (mut numbers, mut missing) = (Vec::new(), Vec::new());
+    let mut broken = false;
+    for element in elements.iter() {
+        let found = look(ctx, pattern, element, &mut key);
+        let text = match found {
+            Found::Nothing => None,
+            Found::String(string) => Some(string.as_bytes(&mut digits)),
+            Found::Field(field) => Some(field.to_bytes(&mut digits)),
+        };
+        if alpha {
+            missing.push(text.is_none());
+            texts.push(text.unwrap_or_default());
+        } else {
+            let number = text.map_or(Some(0.0), order::number);
+            broken |= number.is_none();
+            numbers.push(number.unwrap_or(0.0));
+        }
+    }
+    match (alpha, broken) {
+        (true, _) => Weights::Texts { texts, missing },
+        (false, false) => Weights::Numbers(numbers),
+        (false, true) => Weights::Broken,
+    }
+}
+
+/// Writes elements as often as GET asks for them, or nulls where it asks for nothing.
+fn write_plain(sorted: &Sorted, shown: &[bool], reply: &mut Reply) {
+    reply.array(sorted.len().saturating_mul(shown.len()));
+    for element in sorted.iter() {
+        for is_shown in shown {
+            if *is_shown {
+                reply.bulk(element);
+            } else {
+                reply.null();
+            }
+        }
+        if !reply.breathe() {
+            return;
+        }
+    }
+}
+
+fn write(ctx: &mut Ctx<'_>, sorted: &Sorted, request: &Request<'_>, reply: &mut Reply) {
+    let mut key = Vec::new();
+    reply.array(sorted.len().saturating_mul(request.gets.len()));
+    for element in sorted.iter() {
+        for get in &request.gets {
+            match get {
+                Get::Element => reply.bulk(element),
+                Get::Nothing => reply.null(),
+                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
+                    Found::Nothing => reply.null(),
+                    Found::String(string) => write_string(reply, string),
+                    Found::Field(Elem::Bytes(bytes)) => reply.bulk(bytes),
+                    Found::Field(Elem::Int(n)) => reply.bulk_int(n),
+                },
+            }
+        }
+    }
+}
+
+/// Makes the result the list at `target`.
+fn store(
+    ctx: &mut Ctx<'_>,
+    sorted: &Sorted,
+    request: &Request<'_>,
+    target: &[u8],
+    reply: &mut Reply,
+) -> Effect {
+    let limits = limits::list(ctx.settings);
+    let mut list = List::default();
+    let mut batch = Elements::default();
+    let (mut key, mut digits) = (Vec::new(), itoa::Buffer::new());
+    let flush = |batch: &mut Elements, list: &mut List| {
+        let values: Vec<&[u8]> = batch.iter().collect();
+        list.push(limits, End::Tail, &values);
+        *batch = Elements::default();
+    };
+    for element in sorted.iter() {
+        for get in &request.gets {
+            match get {
+                Get::Element => batch.push(element),
+                Get::Nothing => batch.push(b""),
+                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
+                    Found::Nothing => batch.push(b""),
+                    Found::String(string) => batch.push(string.as_bytes(&mut digits)),
+                    Found::Field(field) => batch.push(field.to_bytes(&mut digits)),
+                },
+            }
+        }
+        if batch.len() >= STORE_BATCH {
+            flush(&mut batch, &mut list);
+        }
+    }
+    if batch.len() > 0 {
+        flush(&mut batch, &mut list);
+    }
+    reply.len_int(list.len());
+    if !list.is_empty() {
+        ctx.unit.counters.dirty += list.len() as u64 - 1;
+        ctx.set_value(target, list, Expiry::Clear);
+        ctx.notify(NotifyClass::LIST, "sortstore", target);
+        return Effect::Verbatim;
+    }
+    if !ctx.delete(target) {
+        return Effect::None;
+    }
+    ctx.notify(NotifyClass::GENERIC, "del", target);
+    Effect::Verbatim
+}
+
+/// A score that is no number.
+const NOT_DOUBLE: CommandError = CommandError(std::borrow::Cow::Borrowed(
+    "ERR One or more scores can't be converted into double",
+));
+
+impl Request<'_> {
+    fn has_patterns(&self) -> bool {
+        matches!(self.by, By::Pattern(_)) || self.gets.iter().any(Get::is_pattern)
+    }
+
+    /// Which GETs show the element; the others show nothing. For requests whose GETs have no
+    /// pattern.
+    fn shown(&self) -> Vec<bool> {
+        self.gets
+            .iter()
+            .map(|get| matches!(get, Get::Element))
+            .collect()
+    }
+}
