@@ -13,6 +13,7 @@
 //!
 //! EXEC and scripts run their commands by [`Engine::run_queued`] inside their own unit.
 
+mod after;
 mod apply;
 mod gates;
 
@@ -25,7 +26,7 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{ExpiryMode, Free, Freed, Garbage, Unit, UnitOptions};
+use crate::keyspace::unit::{ExpiryMode, Free, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
@@ -172,16 +173,6 @@ impl Engine {
         ran
     }
 
-    /// Counts the errors that came to a reply since it had `before`.
-    fn count_errors(&self, stats: &WorkerStats, before: u64, reply: &mut Reply) {
-        if reply.errors() != before {
-            bump(&stats.errors, reply.errors() - before);
-            for code in reply.drain_error_codes() {
-                self.stats.count_error(&code);
-            }
-        }
-    }
-
     /// Runs `work` over these shards as a unit of the server's own, with its effects in the log.
     pub fn in_unit<R>(
         &self,
@@ -227,19 +218,6 @@ impl Engine {
         }
         self.free(freed);
         result
-    }
-
-    /// Frees what a unit removed. No lock is held.
-    fn free(&self, freed: Freed) {
-        let Freed { mut here, .. } = freed;
-        if here.iter().any(Garbage::is_huge) {
-            let huge = here.extract_if(.., |garbage| garbage.is_huge()).collect();
-            self.host.free_apart(huge);
-        }
-        drop(here);
-        if !freed.elsewhere.is_empty() {
-            self.host.free_later(freed.elsewhere);
-        }
     }
 
     fn plan<'e>(
@@ -409,22 +387,6 @@ impl Engine {
         self.count_errors(stats, errors, reply);
         if silent {
             self.silence(ctx.session, mark, reply);
-        }
-    }
-
-    /// `CLIENT REPLY`: takes back what must not be sent.
-    fn silence(&self, session: &mut Session, mark: crate::resp::reply::Mark, reply: &mut Reply) {
-        match session.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off => reply.rewind(mark),
-            ReplyMode::SkipNext => {
-                reply.rewind(mark);
-                session.reply_mode = ReplyMode::Skip;
-            }
-            ReplyMode::Skip => {
-                reply.rewind(mark);
-                session.reply_mode = ReplyMode::On;
-            }
         }
     }
 

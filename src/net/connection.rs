@@ -129,6 +129,8 @@ impl Connection {
             loop {
                 let (stop, durable_at) = self.pump(worker);
                 let large = Connection::take_large(worker);
+                // While a large reply goes out, requests are read that nobody has looked at.
+                let read_ahead = large.is_some();
                 let durability = worker.engine.log.durability();
                 if !durability.is_reached(durable_at) {
                     self.park_replies(worker);
@@ -144,6 +146,7 @@ impl Connection {
                     return Ok(false);
                 }
                 match stop {
+                    Stop::Drained if read_ahead => {}
                     Stop::Drained => break,
                     Stop::Close => {
                         self.flush().await?;

@@ -306,6 +306,7 @@ impl ValueRef<'_> {
             ValueRef::Set(v) => v.len(),
             ValueRef::Zset(v) => v.len(),
             ValueRef::Hash(v) => v.len(),
+            ValueRef::Stream(v) => v.len(),
         }
     }
 

@@ -55,8 +55,10 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     lock(ctx, request);
     let value = match ctx.read(request.key) {
         None => Value::List(List::default()),
-        Some(ValueRef::Str(_) | ValueRef::Hash(_)) => return Err(WrongType.into()),
-        Some(value) => value.to_value(),
+        Some(value @ (ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_))) => {
+            value.to_value()
+        }
+        Some(_) => return Err(WrongType.into()),
     };
     let len = value.as_ref().elements();
     let plan = request.plan(&value);
