@@ -21,8 +21,8 @@ pub mod replication;
 pub mod scan;
 pub mod set;
 pub mod slowlog;
-pub mod stream;
 pub mod sort;
+pub mod stream;
 pub mod string;
 
 use crate::resp::reply::Reply;
