@@ -24,40 +24,39 @@ use super::waiters::{Needs, Ready, Ticket, Waiters};
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
 pub type WatchFlag = Arc<AtomicBool>;
 
-/// An entry as it was at the instant of a snapshot.
-#[derive(Debug)]
+/// An entry as it was at the instant of a snapshot: a copy, or the entry itself where it has been
+/// replaced since.
 pub struct Captured {
     /// The database.
     pub db: usize,
-    /// The key.
-    pub key: Box<[u8]>,
-    /// The value.
-    pub value: Value,
-    /// Absolute expiry, Unix milliseconds.
-    pub expire_ms: Option<i64>,
-    /// 24 bits of LRU clock or LFU counter.
-    pub access: u32,
+    entry: Entry,
 }
 
 impl Captured {
     /// Copies an entry: small values by their bytes, large ones by a handle.
     pub fn of(db: usize, e: EntryRef<'_>) -> Captured {
-        Captured {
-            db,
-            key: e.key().into(),
-            value: e.value().to_value(),
-            expire_ms: e.expire_ms(),
-            access: e.access(),
-        }
+        let entry = e.to_entry();
+        Captured { db, entry }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.entry.as_ref().key()
+    }
+
+    /// The value.
+    pub fn value(&self) -> ValueRef<'_> {
+        self.entry.as_ref().value()
+    }
+
+    /// Absolute expiry, Unix milliseconds.
+    pub fn expire_ms(&self) -> Option<i64> {
+        self.entry.as_ref().expire_ms()
     }
 
     /// Bytes that the copy itself takes, a handle's target not counted.
     pub fn copied_bytes(&self) -> usize {
-        let value = match &self.value {
-            Value::Str(super::value::Str::Inline(b)) => b.len(),
-            _ => 0,
-        };
-        self.key.len() + value + size_of::<Captured>()
+        self.entry.as_ref().size_bytes() + size_of::<Captured>()
     }
 }
 
@@ -232,7 +231,8 @@ impl Shard {
         Some(entry)
     }
 
-    /// Replaces the value at `pos`, and gives the old entry if it was not overwritten in place.
+    /// Replaces the value at `pos`, and gives the old entry unless it was overwritten in place
+    /// or a snapshot has taken it.
     pub fn replace(
         &mut self,
         db: usize,
@@ -241,16 +241,20 @@ impl Shard {
         value: NewValue<'_>,
         meta: Meta,
     ) -> Option<Entry> {
-        self.capture(db, pos);
         let meta = Meta {
             mark: self.mark,
             ..meta
         };
         let mut replaced = None;
         if let Some(d) = self.dbs.get_mut(db) {
+            let uncaptured = self.capturing
+                && d.table
+                    .entry(pos)
+                    .is_some_and(|e| e.mark() != self.mark);
             let in_place = match (&value, d.table.entry_mut(pos)) {
                 (NewValue::Bytes(b), Some(mut e))
-                    if e.as_ref().expire_ms() == meta.expire_ms
+                    if !uncaptured
+                        && e.as_ref().expire_ms() == meta.expire_ms
                         && super::value::integer_text(b).is_none() =>
                 {
                     e.set_access(meta.access);
@@ -263,6 +267,10 @@ impl Shard {
                     replaced = Some(old);
                     value.into_entry(key, meta)
                 });
+            }
+            if uncaptured && let Some(entry) = replaced.take() {
+                let db = d.label;
+                self.captures.push(Captured { db, entry });
             }
         }
         self.touched(db, key);

@@ -5,8 +5,9 @@
 //!    lets go.
 //! 2. Whoever is about to change or remove an entry that lacks the mark copies it first (a handle
 //!    where the value is large); an emptied database goes to the snapshot whole.
-//! 3. [`Snapshot::next`] walks shard by shard in hash order, in steps of some tens of kilobytes
-//!    under the lock, and hands out what it and the writers captured.
+//! 3. [`Snapshot::next`] walks shard by shard in hash order, in steps of a few kilobytes under the
+//!    lock, and hands out what it captured. In between it fetches what writers captured in the
+//!    shards that the walk has not reached, so that their copies do not pile up.
 //!
 //! Each entry of the instant comes exactly once, in no particular order of databases; entries
 //! made later never come. One snapshot runs at a time; a second one is refused. Dropping an
@@ -19,8 +20,11 @@ use super::locks::{Keyspace, SHARD_BITS, SHARDS, ShardMask};
 use super::shard::Captured;
 use super::table::Table;
 
-/// Bytes copied under a shard's lock in one step.
-const STEP_BYTES: usize = 32 * 1024;
+/// Bytes copied under a shard's lock in one step: some microseconds for which a client that
+/// needs the shard waits.
+const STEP_BYTES: usize = 8 * 1024;
+/// After so many steps the captures of one further shard are fetched.
+const STEPS_A_SWEEP: u32 = 8;
 
 /// Whether a snapshot runs.
 #[derive(Default)]
@@ -51,6 +55,9 @@ pub struct Snapshot {
     label: usize,
     position: u64,
     flushed: Vec<FlushedTable>,
+    steps: u32,
+    /// The shard whose captures were fetched last.
+    swept: usize,
 }
 
 /// A table that was emptied while the snapshot ran.
@@ -102,6 +109,8 @@ impl Keyspace {
             label: 0,
             position: first_position(0),
             flushed: Vec::new(),
+            steps: 0,
+            swept: 0,
         };
         Ok((snapshot, noted))
     }
@@ -154,6 +163,7 @@ impl Snapshot {
         if self.shard >= SHARDS {
             return false;
         }
+        self.sweep(out);
         let first = first_position(self.shard);
         let mut locked = self.keyspace.lock(ShardMask::only(self.shard));
         let Some(shard) = locked.shard(self.shard) else {
@@ -176,15 +186,39 @@ impl Snapshot {
         }
         drop(locked);
         out.extend(captures);
-        for (label, table) in tables {
-            self.flushed.push(FlushedTable {
-                label,
-                table,
-                position: first,
-                mark,
-            });
-        }
+        self.keep(tables, first, mark);
         true
+    }
+
+    /// Now and then fetches what writers captured in the next shard that is still to be walked.
+    fn sweep(&mut self, out: &mut Vec<Captured>) {
+        self.steps += 1;
+        if !self.steps.is_multiple_of(STEPS_A_SWEEP) {
+            return;
+        }
+        self.swept += 1;
+        if self.swept <= self.shard || self.swept >= SHARDS {
+            self.swept = self.shard + 1;
+        }
+        let mut locked = self.keyspace.lock(ShardMask::only(self.swept % SHARDS));
+        let Some(shard) = locked.shard(self.swept % SHARDS) else {
+            return;
+        };
+        let mark = shard.mark();
+        let (captures, tables) = shard.take_captures();
+        drop(locked);
+        out.extend(captures);
+        self.keep(tables, first_position(self.swept % SHARDS), mark);
+    }
+
+    fn keep(&mut self, tables: Vec<(usize, Table)>, position: u64, mark: bool) {
+        let kept = tables.into_iter().map(|(label, table)| FlushedTable {
+            label,
+            table,
+            position,
+            mark,
+        });
+        self.flushed.extend(kept);
     }
 }
 

@@ -42,6 +42,9 @@ use super::entry::{Entry, EntryMut, EntryRef};
 /// The directory never has more than `2^MAX_DEPTH` places.
 const MAX_DEPTH: u32 = 26;
 
+/// How many slots ahead a walk asks for entries.
+const WALK_AHEAD: usize = 8;
+
 /// Where an entry stands; valid until the table changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pos {
@@ -371,6 +374,7 @@ impl Table {
             let mut last = None;
             for at in seg.home(from)..seg.slots() {
                 let slot = seg.get(at);
+                seg.prefetch_slot(at + WALK_AHEAD);
                 let Some(p) = pointer_of(slot) else { continue };
                 let tag = tag_of(slot);
                 if tag < from {

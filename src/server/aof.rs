@@ -215,10 +215,12 @@ fn write_commands(
     let mut commands = Commands::new(out);
     let mut captured = Vec::new();
     let delay_us = config.current().rdb.rdb_key_save_delay;
+    let mut pacer = snapshotting::Pacer::default();
     progress.check()?;
     while snapshot.next(&mut captured) {
+        pacer.step();
         for c in captured.drain(..) {
-            commands.entry(c.db as u32, &c.key, c.value.as_ref(), c.expire_ms)?;
+            commands.entry(c.db as u32, c.key(), c.value(), c.expire_ms())?;
             if delay_us > 0 {
                 progress.wait(delay_us)?;
             }

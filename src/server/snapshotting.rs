@@ -1,5 +1,6 @@
 //! A snapshot as an RDB stream: what BGSAVE, SAVE, an AOF rewrite and a full sync have in common.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -143,15 +144,17 @@ pub fn write<W: Write>(
     let now_s = clock::lru_seconds();
     // That of the snapshot's instant, as a forked child would have it.
     let delay_us = config.current().rdb.rdb_key_save_delay;
+    let mut pacer = Pacer::default();
     progress.check()?;
     while snapshot.next(&mut out) {
+        pacer.step();
         let keys = out.len() as u64;
         for c in out.drain(..) {
             writer.entry(
                 c.db as u32,
-                &c.key,
-                c.value.as_ref(),
-                c.expire_ms,
+                c.key(),
+                c.value(),
+                c.expire_ms(),
                 usage(&c, now_s),
             )?;
             if delay_us > 0 {
@@ -169,13 +172,88 @@ fn usage(_: &Captured, _: u32) -> Usage {
     Usage::None
 }
 
-/// Lowers the priority of the calling thread: what slows down under pressure is the snapshot,
-/// never the clients.
+thread_local! {
+    /// Whether this thread works behind the clients' backs.
+    static YIELDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on the calling thread yields to the clients: its priority is lower, and a [`Pacer`]
+/// holds it back. What slows down under pressure is the snapshot, never the clients.
 pub fn yield_to_clients() {
     const NICENESS: i32 = 10;
+    YIELDS.set(true);
     if let Some(id) =
         rustix::process::Pid::from_raw(rustix::thread::gettid().as_raw_nonzero().get())
     {
         let _ = rustix::process::setpriority_process(Some(id), NICENESS);
+    }
+}
+
+/// Holds a snapshot's thread back while the rest of the process is busy: it then sleeps as long as
+/// it works. A low priority alone does not do: the scheduler may stop the thread while it holds a
+/// shard, and a thread that always runs is stopped most often.
+#[derive(Default)]
+pub struct Pacer {
+    last: Option<Times>,
+}
+
+/// Nanoseconds on three clocks.
+#[derive(Clone, Copy)]
+struct Times {
+    wall: u64,
+    thread: u64,
+    process: u64,
+}
+
+impl Times {
+    fn now() -> Times {
+        let read = |id| {
+            let t = rustix::time::clock_gettime(id);
+            t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+        };
+        Times {
+            wall: clock::mono_ns(),
+            thread: read(rustix::time::ClockId::ThreadCPUTime),
+            process: read(rustix::time::ClockId::ProcessCPUTime),
+        }
+    }
+}
+
+impl Pacer {
+    /// Called between steps of a snapshot, with no lock held.
+    pub fn step(&mut self) {
+        /// How long the thread works before it looks up.
+        const WORK_NS: u64 = 500_000;
+        /// The rest of the process is busy if it takes this part of one core.
+        const BUSY_PART: u64 = 20;
+        if !YIELDS.get() {
+            return;
+        }
+        let Some(last) = self.last else {
+            self.last = Some(Times::now());
+            return;
+        };
+        if clock::mono_ns().saturating_sub(last.wall) < WORK_NS {
+            return;
+        }
+        let now = Times::now();
+        let (wall, own) = (
+            now.wall.saturating_sub(last.wall),
+            now.thread.saturating_sub(last.thread),
+        );
+        let others = now
+            .process
+            .saturating_sub(last.process)
+            .saturating_sub(own);
+        if others > wall / BUSY_PART {
+            std::thread::sleep(Duration::from_nanos(own.min(WORK_NS)));
+            // What the others did meanwhile belongs to the next look.
+            self.last = Some(Times {
+                wall: clock::mono_ns(),
+                ..now
+            });
+        } else {
+            self.last = Some(now);
+        }
     }
 }

@@ -180,7 +180,7 @@ fn digest(ctx: &mut Ctx<'_>, reply: &mut Reply) -> Outcome {
     let mut out = Vec::new();
     while snapshot.next(&mut out) {
         for c in out.drain(..) {
-            all.add(c.db, &c.key, c.value.as_ref(), c.expire_ms.is_some());
+            all.add(c.db, c.key(), c.value(), c.expire_ms().is_some());
         }
     }
     reply.simple(&all.finish().hex());

@@ -1,5 +1,6 @@
 //! Borrowed entries: reading one, and changes that keep its allocation.
 
+use std::alloc::{alloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use super::super::value::{Collection, INLINE_MAX_BYTES, StrRef, ValueKind, ValueRef};
 use super::super::value::{hash::Hash, list::List, set::Set, stream::Stream, zset::Zset};
 use super::{
-    EntryMut, EntryRef, FLAG_EXPIRY, FLAG_LONG_KEY, FLAG_MARK, HEADER_BYTES, Kind, Shape, layout,
-    shape, write_access,
+    Entry, EntryMut, EntryRef, FLAG_EXPIRY, FLAG_LONG_KEY, FLAG_MARK, HEADER_BYTES, Kind, Meta,
+    Shape, layout, shape, write_access,
 };
 
 impl<'a> EntryRef<'a> {
@@ -80,6 +81,29 @@ impl<'a> EntryRef<'a> {
     /// 24 bits of LRU clock or LFU counter.
     pub fn access(self) -> u32 {
         u32::from_le_bytes([self.byte(2), self.byte(3), self.byte(4), 0])
+    }
+
+    /// A copy of the entry: small values by their bytes, others by a handle.
+    pub fn to_entry(self) -> Entry {
+        if !matches!(self.kind(), Kind::Int | Kind::Inline) {
+            let meta = Meta {
+                expire_ms: self.expire_ms(),
+                access: self.access(),
+                mark: self.mark(),
+            };
+            return Entry::new(self.key(), self.value().to_value(), meta);
+        }
+        let size = self.shape().size;
+        let l = layout(size);
+        // SAFETY: the size is never zero; an integer or an inline string owns nothing beside its
+        // bytes, so a copy of them is an entry of its own.
+        unsafe {
+            let Some(p) = NonNull::new(alloc(l)) else {
+                handle_alloc_error(l)
+            };
+            ptr::copy_nonoverlapping(self.0.as_ptr(), p.as_ptr(), size);
+            Entry::from_raw(p)
+        }
     }
 
     /// Bytes that the entry itself occupies, before the allocator rounds them up.

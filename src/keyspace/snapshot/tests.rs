@@ -1,6 +1,7 @@
 //! Tests of `snapshot`.
 
 use super::super::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
+use super::super::value::{Value, ValueRef};
 use super::*;
 use crate::oplog::effect::UnitEffects;
 use std::collections::BTreeMap;
@@ -41,7 +42,6 @@ fn picture(ks: &Keyspace) -> Model {
     model
 }
 
-use super::super::value::Value;
 
 #[test]
 fn a_snapshot_is_the_state_of_its_instant_whatever_is_written_meanwhile() {
@@ -77,11 +77,10 @@ fn a_snapshot_is_the_state_of_its_instant_whatever_is_written_meanwhile() {
         let mut steps = 0;
         while snapshot.next(&mut out) {
             for c in out.drain(..) {
-                let Value::Str(s) = c.value else {
+                let ValueRef::Str(s) = c.value() else {
                     panic!("only strings here")
                 };
-                let value = s.as_ref().to_vec();
-                let double = seen.insert((c.db, c.key.to_vec()), value);
+                let double = seen.insert((c.db, c.key().to_vec()), s.to_vec());
                 assert!(double.is_none(), "captured twice");
             }
             steps += 1;

@@ -174,6 +174,15 @@ impl Segment {
         }
     }
 
+    /// Asks for the entry of a slot, if there is one.
+    #[inline]
+    pub(super) fn prefetch_slot(&self, at: usize) {
+        if let Some(p) = pointer_of(self.get(at)) {
+            prefetch(p.as_ptr());
+            prefetch(p.as_ptr().wrapping_add(LINE_BYTES));
+        }
+    }
+
     /// Puts `slot` in its place by tag; gives it back if there is no room behind it.
     pub(super) fn insert(&mut self, slot: Slot) -> Result<usize, Slot> {
         let tag = tag_of(slot);
