@@ -247,10 +247,8 @@ impl Shard {
         };
         let mut replaced = None;
         if let Some(d) = self.dbs.get_mut(db) {
-            let uncaptured = self.capturing
-                && d.table
-                    .entry(pos)
-                    .is_some_and(|e| e.mark() != self.mark);
+            let uncaptured =
+                self.capturing && d.table.entry(pos).is_some_and(|e| e.mark() != self.mark);
             let in_place = match (&value, d.table.entry_mut(pos)) {
                 (NewValue::Bytes(b), Some(mut e))
                     if !uncaptured

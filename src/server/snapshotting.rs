@@ -241,10 +241,7 @@ impl Pacer {
             now.wall.saturating_sub(last.wall),
             now.thread.saturating_sub(last.thread),
         );
-        let others = now
-            .process
-            .saturating_sub(last.process)
-            .saturating_sub(own);
+        let others = now.process.saturating_sub(last.process).saturating_sub(own);
         if others > wall / BUSY_PART {
             std::thread::sleep(Duration::from_nanos(own.min(WORK_NS)));
             // What the others did meanwhile belongs to the next look.

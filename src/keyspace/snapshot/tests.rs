@@ -42,7 +42,6 @@ fn picture(ks: &Keyspace) -> Model {
     model
 }
 
-
 #[test]
 fn a_snapshot_is_the_state_of_its_instant_whatever_is_written_meanwhile() {
     for round in 0..6u64 {
