@@ -520,7 +520,11 @@ impl Engine {
         let served = std::mem::take(&mut ctx.served);
         let last_ms = ctx.now_ms();
         ctx.session.client.last_ms.store(last_ms, Ordering::Relaxed);
+        let own_expiries = std::mem::take(&mut ctx.unit.own_expiries);
         drop(ctx);
+        if !own_expiries.is_empty() && self.gates.is(Gate::REPLICA) {
+            self.own_expiries.track(own_expiries);
+        }
         if appended {
             self.log.wake();
         }

@@ -157,6 +157,8 @@ pub struct Engine {
     pub host: Arc<dyn Host>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: std::sync::atomic::AtomicBool,
+    /// Keys that clients of a writable replica gave an expiry.
+    pub own_expiries: super::own_expiries::OwnExpiries,
     /// When the server started, Unix milliseconds.
     pub started_ms: AtomicI64,
 }

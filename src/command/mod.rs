@@ -19,6 +19,7 @@ pub mod host;
 pub mod latency;
 pub mod limits;
 pub mod multi;
+pub mod own_expiries;
 pub mod session;
 pub mod slowlog;
 pub mod spec;

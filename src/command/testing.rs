@@ -41,6 +41,7 @@ use super::engine::{Gate, Gates, Pause};
 use super::families;
 use super::host::Host;
 use super::latency::LatencyMonitor;
+use super::own_expiries::OwnExpiries;
 use super::session::{Origin, Session};
 use super::slowlog::Slowlog;
 use super::spec::CommandTable;
@@ -108,6 +109,7 @@ impl TestServer {
             latency: LatencyMonitor::default(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             active_expire: AtomicBool::new(true),
+            own_expiries: OwnExpiries::default(),
             started_ms: AtomicI64::new(START_MS),
         });
         TestServer {

@@ -41,6 +41,8 @@ pub struct Unit<'a> {
     hint: (*const u8, u64),
     /// What was removed, to be freed after the locks are released.
     pub freed: Freed,
+    /// Keys that were given an expiry in a unit that hides what is due: nobody else removes them.
+    pub own_expiries: Vec<(usize, Box<[u8]>)>,
     /// The newest write of shards that were looked at and are no longer locked.
     seen_write: u64,
 }
@@ -62,6 +64,7 @@ impl<'a> Unit<'a> {
             no_touch: false,
             hint: (std::ptr::null(), 0),
             freed: Freed::default(),
+            own_expiries: Vec::new(),
             seen_write: 0,
         }
     }
@@ -268,15 +271,15 @@ impl<'a> Unit<'a> {
     fn put(&mut self, db: usize, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         let hash = self.hash(key);
         let found = self.live(db, hash, key);
-        let hidden = found.is_none() && self.options.expiry == ExpiryMode::Hide;
         let access = self.options.access;
-        let new = found.is_none();
+        if found.is_none() {
+            self.remove_hidden(db, hash, key);
+        }
+        if let Expiry::At(_) = expiry {
+            self.note_own_expiry(db, key);
+        }
         let Some(shard) = self.locked.shard_for(hash) else {
             return;
-        };
-        let found = match found {
-            None if hidden => shard.db(db).and_then(|d| d.table.find(hash, key)),
-            f => f,
         };
         self.counters.dirty += 1;
         let Some(pos) = found else {
@@ -296,9 +299,7 @@ impl<'a> Unit<'a> {
                     mark: false,
                 },
             );
-            if new {
-                self.notify(NotifyClass::NEW, "new", db, key);
-            }
+            self.notify(NotifyClass::NEW, "new", db, key);
             return;
         };
         let expire_ms = match expiry {
@@ -339,6 +340,9 @@ impl<'a> Unit<'a> {
         };
         shard.rebuild(db, pos, key, |e| e.with_expiry(expire_ms));
         self.counters.dirty += 1;
+        if expire_ms.is_some() {
+            self.note_own_expiry(db, key);
+        }
         true
     }
 
@@ -366,6 +370,7 @@ impl<'a> Unit<'a> {
             let (result, changes) = change(&mut fresh);
             let empty = fresh.is_empty();
             if !empty {
+                self.remove_hidden(db, hash, key);
                 let new = NewValue::Value(fresh.into());
                 if let Some(shard) = self.locked.shard_for(hash) {
                     shard.insert(

@@ -18,6 +18,7 @@ use crate::command::dispatch::Engine;
 use crate::command::engine::{Gate, Gates, Pause};
 use crate::command::families;
 use crate::command::latency::LatencyMonitor;
+use crate::command::own_expiries::OwnExpiries;
 use crate::command::slowlog::Slowlog;
 use crate::command::spec::CommandTable;
 use crate::config::{Config, LoadError, LoadSource, REDIS_VERSION, Settings};
@@ -35,7 +36,7 @@ use super::rates::Rates;
 use super::replication::Replication;
 use super::saving::Saver;
 use super::settings::Effects;
-use super::shutdown::Shutdown;
+use super::shutdown::{Followers, Shutdown};
 use super::{cron, logging, logo, memory, process};
 
 /// Why a server could not start.
@@ -175,10 +176,12 @@ fn parts(
     let saver = Arc::new(Saver::new(Arc::clone(engine)));
     let load = Arc::new(LoadStatus::default());
     let replication = Replication::new(Arc::clone(engine), Arc::clone(&saver), Arc::clone(&load));
-    let shutdown = Shutdown::new(Arc::clone(engine), Arc::clone(&saver));
-    let replicas = Arc::clone(&replication);
-    shutdown.set_caught_up(Box::new(move || replicas.caught_up()));
     let aof = super::aof::open(engine)?;
+    let shutdown = Shutdown::new(
+        Arc::clone(engine),
+        Arc::clone(&saver),
+        Arc::clone(&replication) as Arc<dyn Followers>,
+    );
     let parts = Arc::new(Parts {
         engine: Arc::clone(engine),
         saver,
@@ -272,6 +275,7 @@ fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
         latency: LatencyMonitor::default(),
         host,
         active_expire: AtomicBool::new(true),
+        own_expiries: OwnExpiries::default(),
         started_ms: AtomicI64::new(clock::unix_ms()),
     }))
 }

@@ -33,10 +33,13 @@ pub async fn run(parts: Arc<Parts>) {
             expire(engine, &mut effects, period / 4).await;
             note_cycle(engine, begun.elapsed());
         }
+        expire_own(engine, &mut effects);
         settings::check_memory(engine, &engine.config.current());
         parts.saver.poll();
         parts.poll_aof();
-        parts.rates.sample(clock::unix_ms(), engine.stats.totals());
+        let totals = engine.stats.totals();
+        let replication = &parts.replication.stats;
+        parts.rates.sample(clock::unix_ms(), totals, replication);
     }
 }
 
@@ -56,6 +59,19 @@ fn may_expire(engine: &Engine) -> bool {
     }
     let paused = Gate::PAUSED.among(gates) && engine.pause.current(clock::unix_ms()).is_some();
     engine.active_expire.load(Ordering::Relaxed) && !paused
+}
+
+/// What a writable replica's own clients let expire.
+fn expire_own(engine: &Engine, effects: &mut UnitEffects) {
+    if engine.own_expiries.is_empty() {
+        return;
+    }
+    let gates = engine.gates.load();
+    if !Gate::REPLICA.among(gates) {
+        engine.own_expiries.clear();
+    } else if !Gate::LOADING.among(gates) && engine.active_expire.load(Ordering::Relaxed) {
+        engine.expire_own(effects);
+    }
 }
 
 /// One round over all shards, for at most `budget`.

@@ -264,7 +264,9 @@ impl Persistence for Arc<Parts> {
     fn shutdown(&self, request: ShutdownRequest) -> Suspended {
         let shutdown = Arc::clone(&self.shutdown);
         Box::pin(async move {
-            shutdown.run(request).await;
+            // A task of its own, which outlives a client that goes away.
+            let run = async move { shutdown.run(request).await };
+            let _ = tokio::task::spawn_local(run).await;
             let later: Later =
                 Box::new(|_, r| r.error("ERR Errors trying to SHUTDOWN. Check logs."));
             later

@@ -27,6 +27,8 @@ use super::snapshotting::StreamPoint;
 pub struct LoadStatus {
     /// A load goes on.
     pub active: AtomicBool,
+    /// It goes beside the present data, which are read meanwhile.
+    pub beside: AtomicBool,
     /// When it began, Unix seconds.
     pub began_s: AtomicI64,
     /// Bytes there are.

@@ -1,10 +1,13 @@
 //! Rates of the last seconds, from samples that cron takes: INFO's `instantaneous_*`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use crate::command::stats::Totals;
+
+use super::replication::SyncStats;
 
 /// Samples kept: with ten a second, the rates are those of the last 1.6 seconds.
 const SAMPLES: usize = 16;
@@ -18,14 +21,17 @@ pub struct PerSecond {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+    /// Bytes read from our primary.
+    pub replication_in: u64,
+    /// Bytes written to our replicas.
+    pub replication_out: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at_ms: i64,
-    commands: u64,
-    bytes_in: u64,
-    bytes_out: u64,
+    /// Since the start, all of them.
+    counts: PerSecond,
 }
 
 /// The samples.
@@ -36,16 +42,20 @@ pub struct Rates {
 
 impl Rates {
     /// Takes a sample; at most one every 100 ms counts.
-    pub fn sample(&self, now_ms: i64, totals: Totals) {
+    pub fn sample(&self, now_ms: i64, totals: Totals, replication: &SyncStats) {
         let mut samples = self.samples.lock();
         if samples.back().is_some_and(|s| now_ms - s.at_ms < 100) {
             return;
         }
         samples.push_back(Sample {
             at_ms: now_ms,
-            commands: totals.processed,
-            bytes_in: totals.bytes_in,
-            bytes_out: totals.bytes_out,
+            counts: PerSecond {
+                commands: totals.processed,
+                bytes_in: totals.bytes_in,
+                bytes_out: totals.bytes_out,
+                replication_in: replication.bytes_in.load(Ordering::Relaxed),
+                replication_out: replication.bytes_out.load(Ordering::Relaxed),
+            },
         });
         if samples.len() > SAMPLES {
             samples.pop_front();
@@ -59,11 +69,14 @@ impl Rates {
             return PerSecond::default();
         };
         let ms = (b.at_ms - a.at_ms).max(1) as u64;
-        let rate = |new: u64, old: u64| new.saturating_sub(old) * 1000 / ms;
+        let rate =
+            |of: fn(&PerSecond) -> u64| of(&b.counts).saturating_sub(of(&a.counts)) * 1000 / ms;
         PerSecond {
-            commands: rate(b.commands, a.commands),
-            bytes_in: rate(b.bytes_in, a.bytes_in),
-            bytes_out: rate(b.bytes_out, a.bytes_out),
+            commands: rate(|c| c.commands),
+            bytes_in: rate(|c| c.bytes_in),
+            bytes_out: rate(|c| c.bytes_out),
+            replication_in: rate(|c| c.replication_in),
+            replication_out: rate(|c| c.replication_out),
         }
     }
 }

@@ -1,8 +1,14 @@
 //! The end of a server: by signal or SHUTDOWN, with the data saved as configured.
 //!
-//! A request stops nothing yet: first replicas may catch up (for `shutdown-timeout` seconds at
-//! most, clients' writes paused meanwhile), then the data is saved. Only when nothing has gone
-//! wrong, or FORCE was said, does the main loop end.
+//! ```text
+//!   asked --> replicas catch up (at most shutdown-timeout seconds) --> saved --> ended
+//!                 |  SHUTDOWN ABORT                                     |  it failed, no FORCE
+//!                 +---------------------> the server goes on <----------+
+//! ```
+//!
+//! From the moment a shutdown waits or saves, clients' writes are held back, and they stay so until
+//! the process is gone: what has been answered is in the files and, where a replica was waited for,
+//! on the replica. A server that goes on lets the writes go on, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -19,8 +25,20 @@ use crate::keyspace::locks::ShardMask;
 
 use super::saving::Saver;
 
-/// Whether all replicas have everything.
-pub type CaughtUp = Box<dyn Fn() -> bool + Send + Sync>;
+/// How often replicas and files are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The replicas, as a shutdown sees them.
+pub trait Followers: Send + Sync {
+    /// Whether all of them have everything.
+    fn caught_up(&self) -> bool;
+
+    /// Asks them to say what they have.
+    fn ask(&self);
+
+    /// Logs who has not caught up, and how many have.
+    fn report(&self);
+}
 
 /// Whether the shutdown may go on to save.
 pub type MaySave = Box<dyn Fn(&ShutdownRequest) -> bool + Send + Sync>;
@@ -29,39 +47,42 @@ pub type MaySave = Box<dyn Fn(&ShutdownRequest) -> bool + Send + Sync>;
 pub struct Shutdown {
     engine: Arc<Engine>,
     saver: Arc<Saver>,
+    followers: Arc<dyn Followers>,
     running: AtomicBool,
     aborted: AtomicBool,
     done: AtomicBool,
     ended: Notify,
     /// How long it waits for replicas, Unix milliseconds; 0 while it does not.
     waits_until_ms: AtomicI64,
-    caught_up: Mutex<CaughtUp>,
     /// Asked before the data is saved.
     before_save: Mutex<MaySave>,
     /// Runs right before the end: flushes what must be on disk.
     last_words: Mutex<Box<dyn Fn() + Send + Sync>>,
 }
 
+/// Why a shutdown did not happen.
+enum Stopped {
+    /// SHUTDOWN ABORT.
+    Aborted,
+    /// The data could not be saved; logged.
+    Unsaved,
+}
+
 impl Shutdown {
     /// Nothing has been asked yet.
-    pub fn new(engine: Arc<Engine>, saver: Arc<Saver>) -> Shutdown {
+    pub fn new(engine: Arc<Engine>, saver: Arc<Saver>, followers: Arc<dyn Followers>) -> Shutdown {
         Shutdown {
             engine,
             saver,
+            followers,
             running: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             done: AtomicBool::new(false),
             ended: Notify::new(),
             waits_until_ms: AtomicI64::new(0),
-            caught_up: Mutex::new(Box::new(|| true)),
             before_save: Mutex::new(Box::new(|_| true)),
             last_words: Mutex::new(Box::new(|| ())),
         }
-    }
-
-    /// Says who knows whether replicas have everything.
-    pub fn set_caught_up(&self, caught_up: CaughtUp) {
-        *self.caught_up.lock() = caught_up;
     }
 
     /// Says who is asked before the data is saved; the reason of a refusal is logged there.
@@ -103,98 +124,109 @@ impl Shutdown {
 
     /// Stops a shutdown that waits for replicas. Whether there was one.
     pub fn abort(&self) -> bool {
-        if !self.running.load(Ordering::Acquire) {
+        if self.waits_until_ms.load(Ordering::Acquire) == 0 {
             return false;
         }
-        self.aborted.store(true, Ordering::Release);
+        if !self.aborted.swap(true, Ordering::AcqRel) {
+            tracing::info!("Shutdown manually aborted.");
+        }
         true
     }
 
     /// Goes through a shutdown, or joins one that goes on. Returns only if it did not happen.
+    ///
+    /// To be run to its end: whoever asked may go away meanwhile, which changes nothing.
     pub async fn run(&self, request: ShutdownRequest) {
         if self.running.swap(true, Ordering::AcqRel) {
-            self.wait_for_other().await;
+            while self.running.load(Ordering::Acquire) {
+                tokio::time::sleep(LOOK).await;
+            }
             return;
         }
         self.aborted.store(false, Ordering::Release);
-        tracing::warn!("User requested shutdown...");
-        let went_on = self.let_replicas_catch_up(request).await;
-        if went_on && self.save(request) {
-            // No unit begins any more, so what is acknowledged is what `last_words` finds. The
-            // process ends with the shards locked.
-            std::mem::forget(self.engine.keyspace.lock(ShardMask::ALL));
-            (self.last_words.lock())();
-            self.done.store(true, Ordering::Release);
-            self.ended.notify_waiters();
-            std::future::pending::<()>().await;
-        }
-        if !went_on {
-            tracing::warn!("Shutdown manually aborted.");
-        }
-        self.running.store(false, Ordering::Release);
-    }
-
-    async fn wait_for_other(&self) {
-        while self.running.load(Ordering::Acquire) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Pauses writes until replicas have everything. `false` if the shutdown was aborted.
-    async fn let_replicas_catch_up(&self, request: ShutdownRequest) -> bool {
-        let seconds = self
-            .engine
-            .config
-            .current()
-            .process
-            .shutdown_timeout_seconds;
-        if request.now || seconds == 0 || (self.caught_up.lock())() {
-            return true;
-        }
-        tracing::info!("Waiting for replicas before shutting down.");
-        let now_ms = clock::unix_ms();
-        let until = now_ms + i64::from(seconds) * 1000;
-        self.waits_until_ms.store(until, Ordering::Relaxed);
-        self.engine
-            .hold_clients(PauseReason::Shutdown, now_ms, until, false);
-        let mut went_on = true;
-        while clock::unix_ms() < until && !(self.caught_up.lock())() {
-            if self.aborted.load(Ordering::Acquire) {
-                went_on = false;
-                break;
+        tracing::info!("User requested shutdown...");
+        match self.go_through(request).await {
+            Ok(()) => {
+                // No unit begins any more, so what is acknowledged is what `last_words` finds. The
+                // process ends with the shards locked.
+                std::mem::forget(self.engine.keyspace.lock(ShardMask::ALL));
+                (self.last_words.lock())();
+                self.done.store(true, Ordering::Release);
+                self.ended.notify_waiters();
+                std::future::pending::<()>().await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            Err(Stopped::Unsaved) => tracing::warn!(
+                "Errors trying to shut down the server. Check the logs for more information."
+            ),
+            Err(Stopped::Aborted) => {}
         }
         self.engine
             .release_clients(PauseReason::Shutdown, clock::unix_ms());
-        self.waits_until_ms.store(0, Ordering::Relaxed);
-        went_on
+        self.running.store(false, Ordering::Release);
     }
 
-    /// Saves if the request or the configuration wants it. `false` if that failed and was not
-    /// forced.
-    fn save(&self, request: ShutdownRequest) -> bool {
-        if !(self.before_save.lock())(&request) {
-            tracing::warn!("{FAILED}");
-            return false;
+    async fn go_through(&self, request: ShutdownRequest) -> Result<(), Stopped> {
+        self.let_replicas_catch_up(request).await?;
+        self.hold_writes();
+        self.followers.report();
+        self.save(request)
+    }
+
+    /// No write that has not begun is run from here on, and none is half done.
+    fn hold_writes(&self) {
+        let now_ms = clock::unix_ms();
+        self.engine
+            .hold_clients(PauseReason::Shutdown, now_ms, i64::MAX, false);
+        drop(self.engine.keyspace.lock(ShardMask::ALL));
+    }
+
+    /// Holds writes back until replicas have everything.
+    async fn let_replicas_catch_up(&self, request: ShutdownRequest) -> Result<(), Stopped> {
+        let settings = self.engine.config.current();
+        let seconds = settings.process.shutdown_timeout_seconds;
+        if request.now || seconds == 0 || self.followers.caught_up() {
+            return Ok(());
+        }
+        let until = clock::unix_ms() + i64::from(seconds) * 1000;
+        self.waits_until_ms.store(until, Ordering::Release);
+        self.hold_writes();
+        self.followers.ask();
+        tracing::info!("Waiting for replicas before shutting down.");
+        let mut aborted = false;
+        while !aborted && clock::unix_ms() < until && !self.followers.caught_up() {
+            tokio::time::sleep(LOOK).await;
+            aborted = self.aborted.load(Ordering::Acquire);
+        }
+        self.waits_until_ms.store(0, Ordering::Release);
+        if aborted {
+            Err(Stopped::Aborted)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the RDB file if the request or the configuration wants it.
+    fn save(&self, request: ShutdownRequest) -> Result<(), Stopped> {
+        if self.saver.status.in_progress.load(Ordering::Acquire) {
+            tracing::warn!("There is a child saving an .rdb. Killing it!");
         }
         self.saver.cancel();
+        if !(self.before_save.lock())(&request) {
+            return Err(Stopped::Unsaved);
+        }
         let has_points = !self.engine.config.current().rdb.save.is_empty();
         if !(request.save || has_points && !request.no_save) {
-            return true;
+            return Ok(());
         }
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if self.saver.save().is_ok() {
-            return true;
+            return Ok(());
         }
         if request.force {
             tracing::warn!("Error trying to save the DB. Exit anyway.");
-            return true;
+            return Ok(());
         }
         tracing::warn!("Error trying to save the DB, can't exit.");
-        tracing::warn!("{FAILED}");
-        false
+        Err(Stopped::Unsaved)
     }
 }
-
-const FAILED: &str = "Errors trying to shut down the server. Check the logs for more information.";

@@ -12,14 +12,14 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(30);
 
 /// What both sides need to be compared and to keep the whole load in the backlog.
-fn plain(setup: Setup) -> Setup {
+pub fn plain(setup: Setup) -> Setup {
     setup
         .set("repl-backlog-size", &["256mb"])
         .set("repl-diskless-sync-delay", &["0"])
 }
 
 /// Sends `count` random commands in pipelines and reads their replies; errors are part of it.
-fn write_some(client: &mut Client, seed: u64, count: usize) {
+pub fn write_some(client: &mut Client, seed: u64, count: usize) {
     let mut dice = Dice::new(seed);
     for _ in 0..count / 50 {
         let mut pipeline = BytesMut::new();
@@ -33,7 +33,7 @@ fn write_some(client: &mut Client, seed: u64, count: usize) {
     }
 }
 
-fn assert_equal_data(primary: &mut Client, replica: &mut Client) {
+pub fn assert_equal_data(primary: &mut Client, replica: &mut Client) {
     wait_for_equal_offsets(primary, replica);
     let mut digests = (String::new(), String::new());
     wait_until("equal digests", SOON, || {
@@ -84,13 +84,13 @@ fn we_sync_from_ourselves() {
 }
 
 /// A writer that goes on until it is told to stop.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Load {
-    fn on(server: &Server) -> Self {
+    pub fn on(server: &Server) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, mut client) = (Arc::clone(&stop), server.client());
         let thread = thread::spawn(move || {
@@ -104,7 +104,7 @@ impl Load {
         Self { stop, thread }
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
     }

@@ -7,6 +7,7 @@
 mod aof;
 mod aof_tail;
 mod broken_sync;
+mod chain;
 mod clients;
 mod crash;
 mod differential;

@@ -100,8 +100,7 @@ group! {
         "watchdog-period" = watchdog_period_ms: u32 = 0, Int::range(0, INT_MAX), [HIDDEN]
             => Honour::Refused("the software watchdog is not available in this version of Russet");
         /// Keep keys and values out of the log.
-        "hide-user-data-from-log" = hide_user_data_from_log: bool = false, YesNo
-            => Honour::NoEffect("no log line holds keys or values");
+        "hide-user-data-from-log" = hide_user_data_from_log: bool = false, YesNo;
         /// Names of start-up warnings to leave out.
         "ignore-warnings" = ignore_warnings: String = String::new(), Text::ANY
             => Honour::NoEffect("the warning it can name is about fork, which is not used");

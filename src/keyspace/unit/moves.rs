@@ -53,13 +53,13 @@ impl Unit<'_> {
     /// `new` is told in any case.
     pub fn place(&mut self, (db, key): Place<'_>, value: Value, expire_ms: Option<i64>) {
         let hash = self.hash(key);
-        let mut found = self.live(db, hash, key);
+        let found = self.live(db, hash, key);
+        if found.is_none() {
+            self.remove_hidden(db, hash, key);
+        }
         let Some(shard) = self.locked.shard_for(hash) else {
             return;
         };
-        if found.is_none() && self.options.expiry == ExpiryMode::Hide {
-            found = shard.db(db).and_then(|d| d.table.find(hash, key));
-        }
         let old = found.and_then(|pos| shard.remove(db, pos));
         let meta = Meta {
             expire_ms,
@@ -71,7 +71,35 @@ impl Unit<'_> {
             self.discard(old, self.options.replaced);
         }
         self.counters.dirty += 1;
+        if expire_ms.is_some() {
+            self.note_own_expiry(db, key);
+        }
         self.notify(NotifyClass::NEW, "new", db, key);
+    }
+
+    /// Makes room for a new key where one lies that is due and hidden: on a writable replica, whose
+    /// client is about to write it.
+    pub(super) fn remove_hidden(&mut self, db: usize, hash: u64, key: &[u8]) {
+        if self.options.expiry != ExpiryMode::Hide {
+            return;
+        }
+        let Some(shard) = self.locked.shard_for(hash) else {
+            return;
+        };
+        let hidden = shard.db(db).and_then(|d| d.table.find(hash, key));
+        if let Some(old) = hidden.and_then(|pos| shard.remove(db, pos)) {
+            self.discard(old, self.options.expired);
+            self.counters.expired += 1;
+            self.notify(NotifyClass::EXPIRED, "expired", db, key);
+        }
+    }
+
+    /// Remembers a key with an expiry that no primary knows of.
+    #[inline]
+    pub(super) fn note_own_expiry(&mut self, db: usize, key: &[u8]) {
+        if self.options.expiry == ExpiryMode::Hide {
+            self.own_expiries.push((db, key.into()));
+        }
     }
 
     /// Moves what is at `from` to `to`, over whatever is there. Whether there was something.

@@ -86,6 +86,12 @@ pub enum Refusal {
     },
 }
 
+/// Whether a replica that follows another server's stream, as we do, has come further along it than
+/// we have: a little later its request can be granted.
+pub fn is_ahead(history: &History, kept: Kept, request: Request<'_>) -> bool {
+    history.id.is(request.replid) && kept.first.is_some() && request.offset > as_wire(kept.end)
+}
+
 /// Decides on a request.
 ///
 /// # Errors
@@ -227,5 +233,27 @@ mod tests {
         };
         let refusal = decide(&history, KEPT, request, "r:1").unwrap_err();
         assert!(matches!(refusal, Refusal::OtherHistory { .. }));
+    }
+
+    #[test]
+    fn a_replica_that_is_ahead_in_our_present_history_alone_is_worth_waiting_for() {
+        let history = History {
+            id: ReplId::parse(OURS).unwrap(),
+            id2: ReplId::parse(OLD).unwrap(),
+            second_offset: 900,
+        };
+        let kept = Kept {
+            first: Some(0),
+            end: 1000,
+        };
+        let ahead = |replid, offset, kept| is_ahead(&history, kept, Request { replid, offset });
+        assert!(ahead(OURS.as_slice(), 1002, kept));
+        assert!(!ahead(OURS.as_slice(), 1001, kept));
+        assert!(!ahead(OLD.as_slice(), 1002, kept));
+        let none = Kept {
+            first: None,
+            ..kept
+        };
+        assert!(!ahead(OURS.as_slice(), 1002, none));
     }
 }

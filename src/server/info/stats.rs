@@ -26,8 +26,9 @@ pub fn persistence(parts: &Parts, out: &mut String) {
         -1
     };
     out.push_str("# Persistence\r\n");
-    line(out, "loading", i32::from(loading));
-    line(out, "async_loading", 0);
+    let beside = loading && parts.load.beside.load(Ordering::Relaxed);
+    line(out, "loading", i32::from(loading && !beside));
+    line(out, "async_loading", i32::from(beside));
     line(out, "current_cow_peak", 0);
     line(out, "current_cow_size", 0);
     line(out, "current_cow_size_age", 0);
@@ -180,8 +181,16 @@ pub fn stats(parts: &Parts, out: &mut String) {
         "instantaneous_output_kbps",
         format_args!("{:.2}", rates.bytes_out as f64 / 1024.0),
     );
-    line(out, "instantaneous_input_repl_kbps", "0.00");
-    line(out, "instantaneous_output_repl_kbps", "0.00");
+    line(
+        out,
+        "instantaneous_input_repl_kbps",
+        format_args!("{:.2}", rates.replication_in as f64 / 1024.0),
+    );
+    line(
+        out,
+        "instantaneous_output_repl_kbps",
+        format_args!("{:.2}", rates.replication_out as f64 / 1024.0),
+    );
     line(
         out,
         "rejected_connections",
@@ -225,7 +234,8 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
         parts.engine.stats.background_jobs.load(Ordering::Relaxed),
     );
     line(out, "migrate_cached_sockets", 0);
-    line(out, "slave_expires_tracked_keys", 0);
+    let own_expiries = parts.engine.own_expiries.len();
+    line(out, "slave_expires_tracked_keys", own_expiries);
     for name in ["hits", "misses", "key_hits", "key_misses"] {
         line(out, &format!("active_defrag_{name}"), 0);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::base::clock;
+use crate::base::{args, clock};
 use crate::client::registry::NewClient;
 use crate::client::{Client, ClientKind};
 use crate::command::dispatch::{FromPrimary, Scratch};
@@ -24,6 +24,9 @@ use super::{LinkState, Replication};
 const READ_BYTES: usize = 256 * 1024;
 /// Commands that are applied under one set of locks.
 const UNIT_COMMANDS: usize = 64;
+
+/// How much of the backlog is logged when a command fails.
+const TOLD_BYTES: u64 = 256;
 
 /// Applies the primary's stream.
 pub struct Follower {
@@ -302,5 +305,26 @@ impl Replication {
         if n == 0 {
             tracing::debug!("The data of this replica may differ from its primary's.");
         }
+        self.tell_backlog();
+    }
+
+    /// The stream's last bytes, which show what was applied.
+    fn tell_backlog(&self) {
+        let log = &self.engine.log;
+        let Some(backlog) = log.backlog() else { return };
+        if self.engine.config.current().process.hide_user_data_from_log {
+            tracing::info!(
+                "hide-user-data-from-log is on, skip logging backlog content to avoid spilling \
+                 user data."
+            );
+            return;
+        }
+        let told = backlog.histlen.min(TOLD_BYTES);
+        let reader = log.reader(log.end_offset().saturating_sub(told));
+        let Some(mut reader) = reader.filter(|_| told > 0) else {
+            return;
+        };
+        let bytes = reader.try_read(TOLD_BYTES as usize).concat();
+        tracing::warn!("Latest backlog is: '{}'", args::quote(&bytes));
     }
 }

@@ -131,13 +131,15 @@ impl Replication {
         self.stats.full.fetch_add(1, Ordering::Relaxed);
         let job = self.syncs.job.lock().clone();
         match job {
-            Some(job) if job.suits(&replica.traits) => match job.admit(self, member) {
-                Ok(()) => {
-                    tracing::info!("Waiting for end of BGSAVE for SYNC");
-                    return deliveries;
+            Some(job) if job.id == self.state.lock().history.id && job.suits(&replica.traits) => {
+                match job.admit(self, member) {
+                    Ok(()) => {
+                        tracing::info!("Waiting for end of BGSAVE for SYNC");
+                        return deliveries;
+                    }
+                    Err(back) => member = back,
                 }
-                Err(back) => member = back,
-            },
+            }
             Some(job) if job.to_sockets => {
                 tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC")
             }

@@ -338,11 +338,12 @@ struct Serving {
 impl Serving {
     /// Stops everything that works on the present data, and removes it.
     async fn stop(repl: &Arc<Replication>, from_socket: bool) -> Serving {
+        // From here on REPLICAOF, which would drop us halfway, is told to wait.
+        repl.engine.gates.set(Gate::LOADING, true);
         repl.stop_savers().await;
         repl.detach().await;
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
-        repl.engine.gates.set(Gate::LOADING, true);
-        repl.mark_loading();
+        repl.mark_loading(false);
         repl.empty().await;
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         Serving {
@@ -357,7 +358,7 @@ impl Serving {
         repl.stop_savers().await;
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         repl.engine.gates.set(Gate::LOADING, !same);
-        repl.mark_loading();
+        repl.mark_loading(same);
         Serving {
             repl: Arc::clone(repl),
             from_socket: true,
@@ -428,7 +429,8 @@ impl Replication {
         }
     }
 
-    fn mark_loading(&self) {
+    fn mark_loading(&self, beside: bool) {
+        self.load.beside.store(beside, Ordering::Relaxed);
         let now_s = clock::unix_ms() / 1000;
         self.load.began_s.store(now_s, Ordering::Relaxed);
         self.load.active.store(true, Ordering::Relaxed);

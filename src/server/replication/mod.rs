@@ -368,12 +368,6 @@ impl Replication {
         self.state.lock().history = History::default();
         tracing::info!("Changing replication IDs after receiving change-repl-id");
     }
-
-    /// Whether every replica has acknowledged the whole stream.
-    pub fn caught_up(&self) -> bool {
-        let end = self.engine.log.end_offset();
-        self.replicas.all().iter().all(|r| r.ack_offset() >= end)
-    }
 }
 
 const SYNTHESIZED: &str = "Before turning into a replica, using my own master parameters to \

@@ -6,10 +6,48 @@ use crate::base::clock;
 use crate::command::host::Role;
 use crate::replication::replicas::ReplicaState;
 
+use super::super::shutdown::Followers;
 use super::{LinkState, Replication, State};
 
 fn seconds_since(then_ms: i64, now_ms: i64) -> i64 {
     (now_ms - then_ms).max(0) / 1000
+}
+
+impl Followers for Replication {
+    fn caught_up(&self) -> bool {
+        let end = self.engine.log.end_offset();
+        self.replicas.all().iter().all(|r| r.ack_offset() >= end)
+    }
+
+    fn ask(&self) {
+        self.request_acks();
+    }
+
+    fn report(&self) {
+        let now_ms = clock::unix_ms();
+        let end = self.engine.log.end_offset();
+        let all = self.replicas.all();
+        let mut in_sync = 0;
+        for replica in &all {
+            let behind = end.saturating_sub(replica.ack_offset());
+            if behind == 0 {
+                in_sync += 1;
+                continue;
+            }
+            tracing::info!(
+                "Lagging replica {replica} reported offset {behind} behind master, lag={}, \
+                 state={}.",
+                replica.lag_ms(now_ms) / 1000,
+                replica.state().word().unwrap_or_default()
+            );
+        }
+        if !all.is_empty() {
+            tracing::info!(
+                "{in_sync} of {} replicas are in sync when shutting down.",
+                all.len()
+            );
+        }
+    }
 }
 
 impl Replication {

@@ -34,6 +34,10 @@ use super::full_sync::{Deliveries, Delivery};
 const READ_BYTES: usize = 256 * 1024;
 /// How often limits and timeouts are looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a replica that is ahead of us is kept waiting.
+const CATCH_UP: Duration = Duration::from_secs(5);
+/// How often somebody who waits is told that we are there.
+const NEWLINE: Duration = Duration::from_secs(1);
 /// What a file is read in.
 const FILE_PIECE: usize = 256 * 1024;
 /// The greatest thing a replica may say.
@@ -132,14 +136,48 @@ fn gone(why: &'static str) -> io::Error {
 
 impl Feed {
     async fn run(&mut self, handover: &Handover) -> io::Result<()> {
-        if let Handover::Psync { replid, offset } = handover
-            && self.try_partial(replid, *offset)
-        {
-            return self.stream().await;
+        if let Handover::Psync { replid, offset } = handover {
+            self.let_it_come(replid, *offset).await?;
+            if self.try_partial(replid, *offset) {
+                return self.stream().await;
+            }
         }
         let mut deliveries = self.begin_full();
         if self.deliver(&mut deliveries).await? {
             self.stream().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until our own primary has brought us to where the replica is already. It may have
+    /// followed that primary itself, or by a faster way, before it came to us.
+    async fn let_it_come(&mut self, replid: &[u8], offset: i64) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut newline = begun;
+        while begun.elapsed() < CATCH_UP {
+            let end = {
+                let s = self.repl.state.lock();
+                let request = Request { replid, offset };
+                let kept = self.repl.kept();
+                if s.primary.is_none() || !primary::is_ahead(&s.history, kept, request) {
+                    return Ok(());
+                }
+                kept.end
+            };
+            if newline == begun {
+                tracing::info!(
+                    "Replica {} is ahead of us: it asks for offset {offset}, and we have received \
+                     {end} bytes. Waiting for the rest.",
+                    self.replica
+                );
+            }
+            if newline == begun || newline.elapsed() > NEWLINE {
+                newline = Instant::now();
+                self.put("\n".to_owned());
+                self.send_all().await?;
+            }
+            self.check()?;
+            tokio::time::sleep(CATCH_UP / 1000).await;
         }
         Ok(())
     }
@@ -149,10 +187,7 @@ impl Feed {
         let repl = Arc::clone(&self.repl);
         let s = repl.state.lock();
         let log = &repl.engine.log;
-        let kept = Kept {
-            first: log.backlog().map(|b| b.first),
-            end: log.end_offset(),
-        };
+        let kept = repl.kept();
         let request = Request { replid, offset };
         let name = self.replica.to_string();
         let cursor = primary::decide(&s.history, kept, request, &name).and_then(|partial| {
@@ -338,6 +373,11 @@ impl Feed {
                 && let Some(cursor) = &mut self.cursor
             {
                 self.out.extend(cursor.try_read(READ_BYTES));
+                // What was read may be of another history already, of which the replica must not
+                // take it for a part: whoever changes the history kills us before it goes on.
+                if self.client.is_killed() {
+                    return Err(gone("killed"));
+                }
             }
             self.send_some()?;
             let stuck = !self.out.is_empty();
@@ -513,6 +553,17 @@ impl Feed {
         }
         self.unread.drain(..at);
         Ok(())
+    }
+}
+
+impl Replication {
+    /// What is kept of the stream.
+    fn kept(&self) -> Kept {
+        let log = &self.engine.log;
+        Kept {
+            first: log.backlog().map(|b| b.first),
+            end: log.end_offset(),
+        }
     }
 }
 

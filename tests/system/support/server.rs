@@ -171,6 +171,11 @@ impl Server {
         Client::connect(self.setup.port).unwrap()
     }
 
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.setup.log()
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
