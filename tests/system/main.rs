@@ -12,6 +12,7 @@ mod clients;
 mod crash;
 mod differential;
 mod interop;
+mod large_reads;
 mod pair;
 mod support;
 mod workload;
