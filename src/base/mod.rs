@@ -5,6 +5,7 @@ pub mod clock;
 pub mod crc;
 pub mod glob;
 pub mod long_double;
+pub mod lzf;
 pub mod num;
 pub mod random;
 

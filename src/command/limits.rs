@@ -24,6 +24,7 @@ pub fn hash(settings: &Settings) -> HashLimits {
 pub fn list(settings: &Settings) -> ListLimits {
     ListLimits {
         max_listpack_size: settings.encoding.list_max_listpack_size,
+        compress_depth: settings.encoding.list_compress_depth,
     }
 }
 

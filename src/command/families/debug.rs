@@ -217,10 +217,15 @@ fn describe(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
     let idle = now_s.wrapping_sub(entry.access()) & 0x00FF_FFFF;
     let nodes = match entry.value() {
         ValueRef::List(list) if list.encoding() == "quicklist" => {
-            let mut nodes = 0usize;
-            list.nodes(|_| nodes += 1);
+            let (nodes, _, size) = list.compression();
             let average = list.len() as f64 / nodes.max(1) as f64;
-            format!(" ql_nodes:{nodes} ql_avg_node:{average:.2}")
+            let encoding = &ctx.settings.encoding;
+            format!(
+                " ql_nodes:{nodes} ql_avg_node:{average:.2} ql_listpack_max:{} ql_compressed:{} \
+                 ql_uncompressed_size:{size}",
+                encoding.list_max_listpack_size,
+                u32::from(encoding.list_compress_depth > 0),
+            )
         }
         _ => String::new(),
     };

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`types`] | the numbers of the format |
 //! | [`source`], [`writer`] | lengths, strings, checksum: the bytes of a stream, either way |
-//! | [`listpack`], [`ziplist`], [`zipmap`], [`intset`], [`lzf`] | the packed blocks inside it |
+//! | [`listpack`], [`ziplist`], [`zipmap`], [`intset`] | the packed blocks inside it |
 //! | [`load`], [`save`] | values |
 //! | [`reader`] | a whole stream, driven into a [`Sink`] |
 //! | [`file`] | files on disk: written whole or not at all, opened for loading |
@@ -26,7 +26,6 @@ pub mod file;
 pub mod intset;
 pub mod listpack;
 pub mod load;
-pub mod lzf;
 pub mod reader;
 pub mod save;
 pub mod source;

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::crc::crc64;
+use crate::base::lzf;
 use crate::persist::rdb::elems::{Elem, signed_le};
 use crate::persist::rdb::error::{Error, ErrorKind, Result};
-use crate::persist::rdb::lzf;
 use crate::persist::rdb::types::{ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF};
 
 const BUFFER: usize = 128 << 10;

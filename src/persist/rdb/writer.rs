@@ -16,10 +16,10 @@
 use std::io::{self, Write};
 
 use crate::base::crc::crc64;
+use crate::base::lzf::Compressor;
 use crate::base::num::parse_i64;
 use crate::persist::rdb::elems::Elem;
 use crate::persist::rdb::listpack;
-use crate::persist::rdb::lzf::Compressor;
 use crate::persist::rdb::types::{
     DEFAULT_VERSION, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, MIN_WRITE_VERSION, OP_AUX, OP_EOF,
     OP_EXPIRETIME_MS, OP_FREQ, OP_FUNCTION2, OP_IDLE, OP_RESIZEDB, OP_SELECTDB, ObjectType,

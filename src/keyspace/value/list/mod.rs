@@ -16,6 +16,7 @@
 mod entry;
 mod listpack;
 mod node;
+mod squeezed;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -35,12 +36,15 @@ pub struct ListLimits {
     /// `list-max-listpack-size`: elements of a node, or when negative -1..-5 for 4, 8, 16, 32
     /// or 64 KiB.
     pub max_listpack_size: i32,
+    /// `list-compress-depth`: nodes at either end that are not compressed; 0: none is.
+    pub compress_depth: u32,
 }
 
 impl Default for ListLimits {
     fn default() -> Self {
         ListLimits {
             max_listpack_size: -2,
+            compress_depth: 0,
         }
     }
 }
@@ -152,9 +156,13 @@ impl List {
                         }),
                     };
                     rest = rest.get(done..).unwrap_or_default();
+                    if !rest.is_empty() && limits.compress_depth > 0 {
+                        squeezed::settle(tree, limits.compress_depth as usize, None);
+                    }
                 }
             }
         }
+        self.compress(limits, None);
     }
 
     /// Removes up to `count` elements from an end, each shown to `each` in the order of removal.
@@ -201,6 +209,7 @@ impl List {
         }
         if wanted > 0 {
             self.shrink(limits);
+            self.compress(limits, None);
         }
         wanted
     }
@@ -212,7 +221,7 @@ impl List {
             Repr::Small(_) => None,
             Repr::Large(tree) => {
                 let mut at = At(index as u64);
-                tree.find(&mut at)?.get(at.0 as usize).map(show)
+                tree.find(&mut at)?.show(at.0 as usize, show)
             }
         }
     }
@@ -238,6 +247,7 @@ impl List {
             }
         }
         self.shrink(limits);
+        self.compress(limits, Some(index));
         true
     }
 
@@ -261,6 +271,7 @@ impl List {
                 });
             }
         }
+        self.compress(limits, Some(index));
     }
 
     /// Inserts a value before (`End::Head`) or after the first element equal to `pivot`; `false`
@@ -310,7 +321,7 @@ impl List {
                     };
                     let (start, has) = (inside - at.0, node.count() as u64);
                     let mut found = 0;
-                    node.matches(&entry, |_| found += 1);
+                    node.matches(&entry, &mut |_| found += 1);
                     let range = chosen(found, count - removed);
                     edge = match from {
                         End::Head => start + has - range.len() as u64,
@@ -331,6 +342,7 @@ impl List {
         }
         if removed > 0 {
             self.shrink(limits);
+            self.compress_all(limits);
         }
         removed
     }
@@ -361,6 +373,7 @@ impl List {
             }
         }
         self.shrink(limits);
+        self.compress(limits, Some(range.start));
     }
 
     /// Keeps the elements of a range of indexes and removes all others.
@@ -425,7 +438,7 @@ impl List {
         // One node's matches, in the direction of the search; `false` ends the search.
         let mut search = |node: &Node, start: usize| {
             inside.clear();
-            node.matches(&entry, |index| inside.push(start + index));
+            node.matches(&entry, &mut |index| inside.push(start + index));
             if from == End::Tail {
                 inside.reverse();
             }
@@ -510,10 +523,14 @@ impl List {
         match tree.leaves_up_to(1) {
             Some(0) => *self = List::default(),
             Some(_) => {
-                if let Some(Node::Packed(node)) = tree.find(&mut First)
+                let only = match tree.find(&mut First) {
+                    Some(Node::Squeezed(node)) => Some(node.open()),
+                    other => other.cloned(),
+                };
+                if let Some(Node::Packed(node)) = only
                     && fits(node.size(), node.count())
                 {
-                    self.repr = Repr::Small(node.clone());
+                    self.repr = Repr::Small(node);
                 }
             }
             None => {}

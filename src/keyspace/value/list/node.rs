@@ -7,6 +7,7 @@ use super::super::btree::Level;
 use super::super::packed::{Elem, size_class};
 use super::entry::{Entry, LISTPACK_FRAME};
 use super::listpack::Listpack;
+use super::squeezed::{MIN_BYTES, Squeezed, squeezed};
 use super::{End, ListLimits};
 
 /// What a packed node's allocation holds beside its entries.
@@ -77,6 +78,8 @@ pub(super) enum Node {
     Packed(Listpack),
     /// An element too long to be moved about with others.
     Plain(Arc<[u8]>),
+    /// An inner node, compressed; never at the ends, and opened to be edited.
+    Squeezed(Squeezed),
 }
 
 /// The bottom level of a list's tree.
@@ -99,13 +102,34 @@ impl Node {
         match self {
             Node::Packed(node) => node.count(),
             Node::Plain(_) => 1,
+            Node::Squeezed(node) => node.count(),
         }
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<Elem<'_>> {
+    /// Whether it is long enough to be compressed, and is not.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self, Node::Squeezed(_)) && self.open_size() >= MIN_BYTES
+    }
+
+    /// Bytes of its content when it is not compressed.
+    pub(super) fn open_size(&self) -> usize {
         match self {
-            Node::Packed(node) => node.get(index),
-            Node::Plain(bytes) => (index == 0).then_some(Elem::Bytes(bytes)),
+            Node::Packed(node) => node.size(),
+            Node::Plain(bytes) => bytes.len(),
+            Node::Squeezed(node) => node.size(),
+        }
+    }
+
+    /// Gives the element at `index` to `show`.
+    pub(super) fn show<R>(&self, index: usize, show: impl FnOnce(Elem<'_>) -> R) -> Option<R> {
+        match self {
+            Node::Packed(node) => node.get(index).map(show),
+            Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(bytes))),
+            Node::Squeezed(node) => match node.open() {
+                Node::Packed(node) => node.get(index).map(show),
+                Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(&bytes))),
+                Node::Squeezed(_) => None,
+            },
         }
     }
 
@@ -115,13 +139,16 @@ impl Node {
             Node::Packed(node) => node.visit(from, to, end, each),
             Node::Plain(bytes) if from < to => each(Elem::Bytes(bytes)),
             Node::Plain(_) => {}
+            Node::Squeezed(node) if from < to => node.open().visit(from, to, end, each),
+            Node::Squeezed(_) => {}
         }
     }
 
     /// Indexes of the elements equal to `entry`, ascending.
-    pub(super) fn matches(&self, entry: &Entry<'_>, mut each: impl FnMut(usize)) {
+    pub(super) fn matches(&self, entry: &Entry<'_>, each: &mut impl FnMut(usize)) {
         match self {
             Node::Packed(node) => node.matches(entry, each),
+            Node::Squeezed(node) => node.open().matches(entry, each),
             Node::Plain(bytes) => {
                 if entry.is_text(bytes) {
                     each(0);
@@ -134,7 +161,27 @@ impl Node {
         match self {
             Node::Packed(node) => node.alloc_bytes(),
             Node::Plain(bytes) => size_class(bytes.len() + 16),
+            Node::Squeezed(node) => node.alloc_bytes(),
         }
+    }
+}
+
+/// Opens leaf `i`, if it is compressed.
+pub(super) fn open(level: &mut Bottom, i: usize) {
+    if let Some(Node::Squeezed(node)) = level.leaf(i) {
+        let open = node.open();
+        if let Some(leaf) = level.leaf_mut(i) {
+            *leaf = open;
+        }
+    }
+}
+
+/// Compresses leaf `i`, if it is long enough.
+pub(super) fn squeeze(level: &mut Bottom, i: usize) {
+    if let Some(node) = level.leaf(i).and_then(squeezed)
+        && let Some(leaf) = level.leaf_mut(i)
+    {
+        *leaf = node;
     }
 }
 
@@ -147,6 +194,7 @@ pub(super) fn extend(
     end: End,
     values: &[&[u8]],
 ) -> usize {
+    open(level, i);
     let mut values = values.iter();
     let total = values.len();
     let mut fill = |node: &mut Listpack| {
@@ -177,6 +225,7 @@ pub(super) fn extend(
 
 /// Inserts a value in front of element `at` of leaf `i`, which may be one past its last.
 pub(super) fn insert(level: &mut Bottom, i: usize, at: usize, limits: ListLimits, value: &[u8]) {
+    open(level, i);
     let entry = Entry::new(Elem::Bytes(value));
     let count = level.leaf(i).map_or(0, Node::count);
     let takes = |level: &mut Bottom, i: usize| match level.leaf(i) {
@@ -197,6 +246,9 @@ pub(super) fn insert(level: &mut Bottom, i: usize, at: usize, limits: ListLimits
             0 => (i, i.checked_sub(1), End::Tail),
             _ => ((i + 1).min(level.len()), Some(i + 1), End::Head),
         };
+        if let Some(neighbour) = neighbour {
+            open(level, neighbour);
+        }
         if let Some(neighbour) = neighbour
             && takes(level, neighbour)
             && let Some(Node::Packed(node)) = level.leaf_mut(neighbour)
@@ -236,6 +288,7 @@ fn split(level: &mut Bottom, i: usize, cut: usize) {
 
 /// Replaces element `at` of leaf `i`.
 pub(super) fn replace(level: &mut Bottom, i: usize, at: usize, limits: ListLimits, value: &[u8]) {
+    open(level, i);
     let entry = Entry::new(Elem::Bytes(value));
     match level.leaf_mut(i) {
         Some(Node::Packed(node)) => {
@@ -248,7 +301,7 @@ pub(super) fn replace(level: &mut Bottom, i: usize, at: usize, limits: ListLimit
                 return node.replace(offset, &entry);
             }
         }
-        Some(node @ Node::Plain(_)) => {
+        Some(node @ (Node::Plain(_) | Node::Squeezed(_))) => {
             *node = Node::alone(limits, Elem::Bytes(value));
             return;
         }
@@ -268,6 +321,9 @@ pub(super) fn replace(level: &mut Bottom, i: usize, at: usize, limits: ListLimit
 
 /// Removes `count` elements of leaf `i` from `at` on, and the leaf with its last element.
 pub(super) fn remove(level: &mut Bottom, i: usize, at: usize, count: usize) {
+    if level.leaf(i).is_some_and(|leaf| leaf.count() > count) {
+        open(level, i);
+    }
     let Some(leaf) = level.leaf_mut(i) else {
         return;
     };
@@ -291,6 +347,7 @@ pub(super) fn remove_matches(
     entry: &Entry<'_>,
     range: std::ops::Range<usize>,
 ) {
+    open(level, i);
     let Some(leaf) = level.leaf_mut(i) else {
         return;
     };

@@ -23,14 +23,25 @@ pub enum NodeView<'a> {
 impl List {
     /// Shows the nodes as they are stored, for an RDB file.
     pub fn nodes(&self, mut each: impl FnMut(NodeView<'_>)) {
-        let mut show = |node: &Node| match node {
-            Node::Packed(node) => {
-                each(NodeView::Packed {
-                    entries: node.entries(),
-                    count: node.count(),
-                });
+        let mut show = |node: &Node| {
+            let opened;
+            let node = match node {
+                Node::Squeezed(node) => {
+                    opened = node.open();
+                    &opened
+                }
+                open => open,
+            };
+            match node {
+                Node::Packed(node) => {
+                    each(NodeView::Packed {
+                        entries: node.entries(),
+                        count: node.count(),
+                    });
+                }
+                Node::Plain(bytes) => each(NodeView::Plain(bytes)),
+                Node::Squeezed(_) => {}
             }
-            Node::Plain(bytes) => each(NodeView::Plain(bytes)),
         };
         match &self.repr {
             Repr::Small(node) => show(&Node::Packed(node.clone())),
@@ -87,5 +98,6 @@ impl List {
             Repr::Small(_) => self.grow(limits, 0, 0),
             Repr::Large(_) => self.become_small(|size, count| !limits.exceeded(size, count)),
         }
+        self.compress_all(limits);
     }
 }

@@ -11,6 +11,7 @@ type Model = VecDeque<Vec<u8>>;
 
 const DEFAULT: ListLimits = ListLimits {
     max_listpack_size: -2,
+    compress_depth: 0,
 };
 
 fn all(list: &List, from: End) -> Vec<Vec<u8>> {
@@ -45,6 +46,81 @@ fn check(list: &List, model: &Model) {
     if let Repr::Large(tree) = &list.repr {
         assert!(!tree.is_empty());
     }
+}
+
+/// Which nodes are compressed, of those that are long enough.
+fn squeezed(list: &List) -> Vec<bool> {
+    let Repr::Large(tree) = &list.repr else {
+        return Vec::new();
+    };
+    let (mut walk, mut found) = (tree.walk(&mut First), Vec::new());
+    while let Some(node) = walk.current() {
+        found.push(matches!(node, Node::Squeezed(_)));
+        walk.forward();
+    }
+    found
+}
+
+#[test]
+fn the_nodes_between_the_ends_are_compressed() {
+    let limits = ListLimits {
+        max_listpack_size: 2,
+        compress_depth: 1,
+    };
+    let (mut list, mut model) = (List::default(), Model::new());
+    let text = |n: usize| format!("{n:03}").repeat(20).into_bytes();
+    for n in 0..20 {
+        list.push(limits, End::Tail, &[&text(n)]);
+        model.push_back(text(n));
+        check(&list, &model);
+        let (nodes, squeezed, _) = list.compression();
+        assert_eq!(
+            squeezed,
+            if n < 2 { 0 } else { nodes.saturating_sub(2) },
+            "{n}"
+        );
+    }
+    let mut plain = List::default();
+    let open = ListLimits {
+        compress_depth: 0,
+        ..limits
+    };
+    for value in &model {
+        plain.push(open, End::Tail, &[value]);
+    }
+    assert!(list.size_bytes() < plain.size_bytes());
+    assert!(list.set(limits, 7, &text(99)));
+    model[7] = text(99);
+    list.insert_at(limits, 9, &text(98));
+    model.insert(9, text(98));
+    check(&list, &model);
+    let state = squeezed(&list);
+    let (ends, inner) = (state.len() - 1, &state[1..state.len() - 1]);
+    assert!(
+        !state[0] && !state[ends] && inner.iter().all(|s| *s),
+        "{state:?}"
+    );
+    while list.pop(limits, End::Head, 1, |_| ()) > 0 {
+        model.pop_front();
+        check(&list, &model);
+        assert_ne!(squeezed(&list).first(), Some(&true));
+    }
+}
+
+#[test]
+fn what_does_not_shrink_is_kept_as_it_is() {
+    let limits = ListLimits {
+        max_listpack_size: -1,
+        compress_depth: 1,
+    };
+    let (mut list, mut model) = (List::default(), Model::new());
+    for _ in 0..6 {
+        let noise = crate::base::random::bytes(5000);
+        list.push(limits, End::Head, &[&noise]);
+        model.push_front(noise.to_vec());
+        check(&list, &model);
+    }
+    assert_eq!(list.compression(), (6, 4, 30_000));
 }
 
 #[derive(Clone, Debug)]
@@ -220,7 +296,12 @@ fn limits() -> impl Strategy<Value = ListLimits> {
         Just(5),
         Just(40)
     ]
-    .prop_map(|max_listpack_size| ListLimits { max_listpack_size })
+    .prop_flat_map(|max_listpack_size| {
+        (0..4u32).prop_map(move |compress_depth| ListLimits {
+            max_listpack_size,
+            compress_depth,
+        })
+    })
 }
 
 proptest! {
@@ -319,6 +400,7 @@ fn back_lengths_round_trip_around_every_form() {
         DEFAULT,
         ListLimits {
             max_listpack_size: -5,
+            ..DEFAULT
         },
     ] {
         for len in [
@@ -336,6 +418,7 @@ fn back_lengths_round_trip_around_every_form() {
 fn the_form_changes_where_redis_changes_it() {
     let by_count = ListLimits {
         max_listpack_size: 4,
+        ..DEFAULT
     };
     let mut list = List::default();
     list.push(by_count, End::Tail, &[b"a", b"b", b"c", b"d"]);

@@ -1,4 +1,5 @@
-//! LZF, the compression of strings in RDB files; the stream is liblzf's.
+//! LZF, the compression of strings in RDB files and of the inner nodes of lists; the stream is
+//! liblzf's.
 //!
 //! ```text
 //! 000LLLLL, L+1 bytes              literal run of 1..=32 bytes
