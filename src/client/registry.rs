@@ -158,6 +158,10 @@ pub struct Registry {
     pub accepted: AtomicU64,
     /// Connections refused because of `maxclients`.
     pub rejected: AtomicU64,
+    /// Connections closed because they sent more than `client-query-buffer-limit`.
+    pub over_input_limit: AtomicU64,
+    /// Connections closed because they did not read what they asked for.
+    pub over_output_limit: AtomicU64,
 }
 
 impl Registry {
@@ -217,6 +221,8 @@ impl Registry {
     pub fn reset_counts(&self) {
         self.accepted.store(0, Ordering::Relaxed);
         self.rejected.store(0, Ordering::Relaxed);
+        self.over_input_limit.store(0, Ordering::Relaxed);
+        self.over_output_limit.store(0, Ordering::Relaxed);
     }
 
     /// Counts a connection that was refused.

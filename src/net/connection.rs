@@ -270,6 +270,8 @@ impl Connection {
             .query_buffer_free
             .store(free as u64, Ordering::Relaxed);
         if self.unread.len() as u64 > worker.query_buffer_limit() {
+            let over = &worker.engine.clients.over_input_limit;
+            over.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 "Closing client that reached max query buffer length: id={} addr={}",
                 self.client.id,
@@ -556,6 +558,8 @@ impl Connection {
         if limit == 0 || waiting as u64 <= limit {
             return true;
         }
+        let over = &worker.engine.clients.over_output_limit;
+        over.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
              limits.",

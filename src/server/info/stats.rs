@@ -255,6 +255,14 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
     );
     line(out, "total_error_replies", t.errors);
     line(out, "dump_payload_sanitizations", 0);
+    let clients = &parts.engine.clients;
+    for (kind, closed) in [
+        ("query", &clients.over_input_limit),
+        ("output", &clients.over_output_limit),
+    ] {
+        let name = format!("client_{kind}_buffer_limit_disconnections");
+        line(out, &name, closed.load(Ordering::Relaxed));
+    }
 }
 
 /// `# Replication`

@@ -136,7 +136,7 @@ impl List {
         let inner = open.len().saturating_sub(depth.saturating_mul(2));
         for (start, is_open) in open.into_iter().skip(depth).take(inner) {
             if is_open {
-                tree.edit(&mut At(start), |level, i| node::squeeze(level, i));
+                tree.edit(&mut At(start), node::squeeze);
             }
         }
     }
