@@ -3,8 +3,9 @@
 //! Trying, rather than awaiting, lets a worker read into a buffer that all its connections share.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream socket.
@@ -41,13 +42,26 @@ impl Transport {
 
     /// Reads what is there; 0 at the end.
     ///
+    /// A read that does not fill the buffer has emptied the socket, and is reported to the runtime
+    /// as such: the next wait then waits for more to come, instead of a second read that finds
+    /// nothing.
+    ///
     /// # Errors
     /// `WouldBlock` if nothing is there; what the socket says otherwise.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Transport::Tcp(s) => s.try_read(buf),
-            Transport::Unix(s) => s.try_read(buf),
-        }
+        let mut short = None;
+        let mut read = |fd: BorrowedFd<'_>| match rustix::io::read(fd, &mut *buf) {
+            Ok(n) if n > 0 && n < buf.len() => {
+                short = Some(n);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => other.map_err(io::Error::from),
+        };
+        let outcome = match self {
+            Transport::Tcp(s) => s.try_io(Interest::READABLE, || read(s.as_fd())),
+            Transport::Unix(s) => s.try_io(Interest::READABLE, || read(s.as_fd())),
+        };
+        short.map_or(outcome, Ok)
     }
 
     /// Writes what fits.
