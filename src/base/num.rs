@@ -244,6 +244,32 @@ fn assemble(significand: u64, exponent: i64) -> f64 {
     }
 }
 
+/// A double as C's `%.17g` prints it: 17 significant digits at most, without the zeros at the
+/// end.
+pub fn fmt_g17(value: f64) -> NumText {
+    if !value.is_finite() || value == 0.0 {
+        return fmt_f64(value);
+    }
+    let text = format!("{:.16e}", value.abs());
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = mantissa.replace('.', "");
+    let digits = digits.trim_end_matches('0');
+    let sign = if value < 0.0 { "-" } else { "" };
+    let places = usize::try_from(exponent).unwrap_or(0);
+    let (at, tail) = match exponent {
+        0..=16 => (places + 1, String::new()),
+        -4..=-1 => {
+            let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);
+            return NumText::new(format!("{sign}0.{zeros}{digits}").as_bytes());
+        }
+        _ => (1, format!("e{exponent:+03}")),
+    };
+    let (whole, fraction) = digits.split_at(at.min(digits.len()));
+    let point = if fraction.is_empty() { "" } else { "." };
+    NumText::new(format!("{sign}{whole:0<at$}{point}{fraction}{tail}").as_bytes())
+}
+
 /// A double in its shortest form, as ZSCORE and RESP3 print it; `inf`, `-inf` or `nan` for what
 /// is not finite.
 pub fn fmt_f64(value: f64) -> NumText {

@@ -25,7 +25,7 @@ pub enum Family {
     SortedSets,
 }
 
-/// The families whose every command here Russet serves. Sorted sets follow.
+/// All of them.
 pub const ALL: &[Family] = &[
     Family::Strings,
     Family::Hashes,
@@ -33,6 +33,7 @@ pub const ALL: &[Family] = &[
     Family::Expiry,
     Family::Lists,
     Family::Sets,
+    Family::SortedSets,
 ];
 
 /// Whether the elements of a reply to this command come in no particular order.

@@ -24,6 +24,7 @@ pub mod slowlog;
 pub mod sort;
 pub mod stream;
 pub mod string;
+pub mod zset;
 
 use crate::resp::reply::Reply;
 
@@ -88,6 +89,7 @@ const FAMILIES: &[Family] = &[
     replication::HANDLERS,
     set::HANDLERS,
     string::HANDLERS,
+    zset::HANDLERS,
 ];
 
 /// Every command that exists.

@@ -105,11 +105,16 @@ impl Zset {
 
     /// The name of the form, as OBJECT ENCODING gives it.
     pub fn encoding(&self) -> &'static str {
-        if self.form.is_large() {
+        if self.is_large() {
             "skiplist"
         } else {
             "listpack"
         }
+    }
+
+    /// Whether it has the large form.
+    pub fn is_large(&self) -> bool {
+        self.form.is_large()
     }
 
     /// Bytes taken from the allocator.
@@ -353,6 +358,17 @@ impl Zset {
             );
         }
         self.form = Slim::small(packed);
+    }
+
+    /// Takes the form in which Redis would receive `count` members of which this is the first:
+    /// the large one if that many are too many for the small one, or if a new set begins with a
+    /// member that is too long for it.
+    pub fn prepare(&mut self, first: &[u8], count: usize, limits: &ZsetLimits) {
+        let outgrows =
+            count > limits.max_entries || self.is_empty() && first.len() > limits.max_value;
+        if outgrows && !self.form.is_large() {
+            self.enlarge();
+        }
     }
 
     fn enlarge(&mut self) {
