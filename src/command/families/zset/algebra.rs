@@ -198,7 +198,12 @@ impl Request {
 
     /// Whether it is too much to be done under the locks.
     fn is_large(&self) -> bool {
-        self.sources.iter().map(Source::len).sum::<usize>() > super::DEFER_ABOVE
+        self.len() > super::DEFER_ABOVE
+    }
+
+    /// The elements of all sources.
+    fn len(&self) -> usize {
+        self.sources.iter().map(Source::len).sum()
     }
 
     /// The result, ordered by score and member.
@@ -296,7 +301,7 @@ fn show(
     let args = args.get(1..).unwrap_or_default();
     let request = Request::parse(ctx, name, args, operation, Wanted::Elements)?;
     let scores = request.scores;
-    let large = request.is_large();
+    let (large, len) = (request.is_large(), request.len());
     let write = move |reply: &mut Reply| {
         let result = request.result();
         heading(reply, result.len(), scores);
@@ -305,7 +310,7 @@ fn show(
         }
     };
     if large {
-        reply.deferred(Box::new(write));
+        reply.deferred_of(len, Box::new(write));
     } else {
         write(reply);
     }
@@ -369,7 +374,7 @@ pub(super) fn zintercard(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -
     let rest = args.get(1..).unwrap_or_default();
     let op = Operation::Intersection;
     let mut request = Request::parse(ctx, "zintercard", rest, op, Wanted::Count)?;
-    let large = request.is_large();
+    let (large, len) = (request.is_large(), request.len());
     let mut write = move |reply: &mut Reply| {
         let (mut n, limit) = (0, request.limit);
         request.intersect(|_, _| {
@@ -379,7 +384,7 @@ pub(super) fn zintercard(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -
         reply.len_int(n);
     };
     if large {
-        reply.deferred(Box::new(write));
+        reply.deferred_of(len, Box::new(write));
     } else {
         write(reply);
     }

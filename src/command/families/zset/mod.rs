@@ -219,7 +219,7 @@ fn zincrby(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 fn add(ctx: &mut Ctx<'_>, args: &[&[u8]], mut options: ZaddOptions, reply: &mut Reply) -> Outcome {
     let key = arg(args, 1);
     let pairs = options.take(args.get(2..).unwrap_or_default());
-    if pairs.len() % 2 != 0 || pairs.is_empty() {
+    if !pairs.len().is_multiple_of(2) || pairs.is_empty() {
         return Err(CommandError::SYNTAX);
     }
     let count = pairs.len() / 2;
@@ -374,11 +374,14 @@ fn rank(ctx: &mut Ctx<'_>, args: &[&[u8]], reverse: bool, reply: &mut Reply) -> 
     Ok(Effect::None)
 }
 
+/// Keys, and the arguments behind them.
+type KeysAndRest<'s, 'a> = (&'s [&'a [u8]], &'s [&'a [u8]]);
+
 /// Splits `numkeys key [key ...] rest`, where a number that is none is `refusal`.
 fn split_keys<'s, 'a>(
     args: &'s [&'a [u8]],
     refusal: &'static str,
-) -> Result<(&'s [&'a [u8]], &'s [&'a [u8]]), CommandError> {
+) -> Result<KeysAndRest<'s, 'a>, CommandError> {
     let (count, rest) = args.split_first().ok_or(CommandError::SYNTAX)?;
     let count = int_arg(count).ok().filter(|n| *n > 0);
     let count = count.ok_or(CommandError::new(refusal))?;

@@ -102,11 +102,14 @@ pub fn pop(
             // The handle in the reply keeps the elements; the set itself only lets go of them.
             let ranks = if highest { len - n..len } else { 0..n };
             let (kept, kept_ranks) = (zset.clone(), ranks.clone());
-            reply.deferred(Box::new(move |reply| {
-                for (member, score) in kept.range(kept_ranks, highest) {
-                    write(reply, member, score);
-                }
-            }));
+            reply.deferred_of(
+                n,
+                Box::new(move |reply| {
+                    for (member, score) in kept.range(kept_ranks, highest) {
+                        write(reply, member, score);
+                    }
+                }),
+            );
             zset.remove_ranks(ranks);
         } else {
             zset.pop(highest, n, |member, score| write(reply, member, score));

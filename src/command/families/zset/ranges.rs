@@ -156,9 +156,12 @@ pub(super) fn show(
 ) {
     if ranks.len() > super::DEFER_ABOVE {
         let zset = zset.clone();
-        reply.deferred(Box::new(move |reply| {
-            write(&zset, ranks, reverse, scores, reply);
-        }));
+        reply.deferred_of(
+            ranks.len(),
+            Box::new(move |reply| {
+                write(&zset, ranks, reverse, scores, reply);
+            }),
+        );
     } else {
         write(zset, ranks, reverse, scores, reply);
     }

@@ -88,9 +88,13 @@ pub(super) fn zrandmember(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) 
         Some(_) if count < 0 && count.unsigned_abs() > MAX_REPEATED => return Err(out_of_range()),
         Some(zset) if count.unsigned_abs() > DEFER_ABOVE as u64 => {
             let zset = zset.clone();
-            reply.deferred(Box::new(move |reply| {
-                random_elements(&zset, count, scores, reply);
-            }));
+            let n = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            reply.deferred_of(
+                n,
+                Box::new(move |reply| {
+                    random_elements(&zset, count, scores, reply);
+                }),
+            );
         }
         Some(zset) => random_elements(zset, count, scores, reply),
         None => reply.array(0),
