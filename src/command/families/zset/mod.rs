@@ -159,7 +159,7 @@ impl ZaddOptions {
                 "ERR XX and NX options at the same time are not compatible",
             ));
         }
-        if gt && nx || lt && nx || gt && lt {
+        if nx && (gt || lt) || gt && lt {
             return Err(CommandError::new(
                 "ERR GT, LT, and/or NX options at the same time are not compatible",
             ));
