@@ -80,6 +80,9 @@ impl Digest {
                     let mut one = Digest::default();
                     one.mix_elem(record.key);
                     one.mix_elem(record.value);
+                    if record.expire_ms.is_some() {
+                        one.xor(b"!!hexpire!!");
+                    }
                     self.xor(&one.0);
                 }
             }

@@ -212,7 +212,8 @@ impl Engine {
             self.log.wake();
         }
         served.into_iter().for_each(|s| s.send(offset));
-        self.stats.count_expired(counters.expired);
+        self.stats
+            .count_expired(counters.expired, counters.expired_fields);
         if !events.is_empty() {
             self.host.publish_events(&events);
         }
@@ -540,6 +541,9 @@ impl Engine {
         }
         if counters.expired > 0 {
             bump(&stats.expired, counters.expired);
+        }
+        if counters.expired_fields > 0 {
+            bump(&stats.expired_fields, counters.expired_fields);
         }
         if !events.is_empty() {
             self.host.publish_events(&events);

@@ -88,6 +88,8 @@ pub struct DbInfo {
     pub volatile: u64,
     /// Average time to live of a sample of those, milliseconds.
     pub average_ttl_ms: i64,
+    /// Hashes with fields that have an expiry.
+    pub timed: u64,
 }
 
 /// The process's memory.

@@ -86,6 +86,8 @@ pub struct WorkerStats {
     pub misses: AtomicU64,
     /// Keys that were due and removed.
     pub expired: AtomicU64,
+    /// Fields of hashes that were due and removed.
+    pub expired_fields: AtomicU64,
     /// Commands processed.
     pub processed: AtomicU64,
     /// Bytes read from clients.
@@ -103,6 +105,7 @@ impl WorkerStats {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            expired_fields: AtomicU64::new(0),
             processed: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -110,11 +113,12 @@ impl WorkerStats {
         }
     }
 
-    fn counters(&self) -> [&AtomicU64; 7] {
+    fn counters(&self) -> [&AtomicU64; 8] {
         [
             &self.hits,
             &self.misses,
             &self.expired,
+            &self.expired_fields,
             &self.processed,
             &self.bytes_in,
             &self.bytes_out,
@@ -145,6 +149,8 @@ pub struct Totals {
     pub misses: u64,
     /// See [`WorkerStats::expired`].
     pub expired: u64,
+    /// See [`WorkerStats::expired_fields`].
+    pub expired_fields: u64,
     /// See [`WorkerStats::processed`].
     pub processed: u64,
     /// See [`WorkerStats::bytes_in`].
@@ -183,10 +189,11 @@ impl Stats {
         w
     }
 
-    /// Counts keys that the server itself removed because they were due.
-    pub fn count_expired(&self, keys: u64) {
+    /// Counts keys and fields that the server itself removed because they were due.
+    pub fn count_expired(&self, keys: u64, fields: u64) {
         if let Some(n) = self.nested.get() {
             n.expired.fetch_add(keys, Ordering::Relaxed);
+            n.expired_fields.fetch_add(fields, Ordering::Relaxed);
         }
     }
 
@@ -208,7 +215,7 @@ impl Stats {
 
     /// Sums.
     pub fn totals(&self) -> Totals {
-        let mut sum = [0u64; 7];
+        let mut sum = [0u64; 8];
         for w in self.workers.lock().iter() {
             for (s, c) in sum.iter_mut().zip(w.counters()) {
                 *s += c.load(Ordering::Relaxed);
@@ -218,6 +225,7 @@ impl Stats {
             hits,
             misses,
             expired,
+            expired_fields,
             processed,
             bytes_in,
             bytes_out,
@@ -227,6 +235,7 @@ impl Stats {
             hits,
             misses,
             expired,
+            expired_fields,
             processed,
             bytes_in,
             bytes_out,

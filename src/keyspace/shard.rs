@@ -79,6 +79,8 @@ pub struct Db {
     pub waiters: Waiters,
     /// Segment from which active expiry goes on.
     pub expire_from: usize,
+    /// Segment from which active expiry of fields goes on.
+    pub fields_from: usize,
 }
 
 /// A slice of all databases.
@@ -107,6 +109,7 @@ impl Shard {
             watched: HashMap::new(),
             waiters: Waiters::default(),
             expire_from: 0,
+            fields_from: 0,
         };
         Shard {
             dbs: (0..databases).map(db).collect(),
@@ -284,7 +287,11 @@ impl Shard {
         change: impl FnOnce(super::entry::EntryMut<'_>) -> (R, bool),
     ) -> Option<R> {
         self.capture(db, pos);
-        let (result, changed) = change(self.dbs.get_mut(db)?.table.entry_mut(pos)?);
+        let table = &mut self.dbs.get_mut(db)?.table;
+        let before = table.entry(pos)?.next_field_expiry();
+        let (result, changed) = change(table.entry_mut(pos)?);
+        let after = table.entry(pos)?.next_field_expiry();
+        table.note_fields(pos, before, after);
         if changed {
             self.touched(db, key);
         }
@@ -319,6 +326,7 @@ impl Shard {
         let was_there = |key: &[u8]| table.find(super::hash::of(key), key).is_some();
         d.waiters.make_all_ready(db, was_there, &mut self.ready);
         d.expire_from = 0;
+        d.fields_from = 0;
         if self.capturing && !table.is_empty() {
             self.flushed.push((d.label, table));
             return None;

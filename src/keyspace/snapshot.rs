@@ -44,6 +44,8 @@ pub struct DbSize {
     pub keys: usize,
     /// Keys with an expiry.
     pub volatile: usize,
+    /// Hashes with fields that have an expiry.
+    pub timed: usize,
 }
 
 /// A running snapshot.
@@ -95,6 +97,7 @@ impl Keyspace {
                 if let Some(d) = shard.db(n) {
                     size.keys += d.table.len();
                     size.volatile += d.table.volatile_len();
+                    size.timed += d.table.timed_len();
                 }
             }
         }

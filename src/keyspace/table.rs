@@ -17,7 +17,8 @@
 //! - Scanning walks segments in directory order and slots in tag order: hash order. A cursor is a
 //!   hash position, so a key that is present throughout comes exactly once, whatever splits.
 //! - Each segment counts its entries with an expiry and keeps a lower bound of the earliest one,
-//!   so active expiry finds what is due without an index of its own.
+//!   so active expiry finds what is due without an index of its own. It does the same for the
+//!   fields of hashes, and the table counts the hashes that have such fields.
 //!
 //! Deliberately absent: merging of half-empty segments. Chunks are given back as a segment
 //! empties, and an empty table gives back everything.
@@ -61,6 +62,8 @@ pub struct Table {
     segments: Vec<Segment>,
     len: usize,
     volatile: usize,
+    /// Hashes with fields that have an expiry.
+    timed: usize,
 }
 
 // SAFETY: the table owns its entries, which are `Send + Sync`.
@@ -78,6 +81,7 @@ impl Table {
             segments: Vec::new(),
             len: 0,
             volatile: 0,
+            timed: 0,
         }
     }
 
@@ -94,6 +98,11 @@ impl Table {
     /// Number of entries that have an expiry.
     pub fn volatile_len(&self) -> usize {
         self.volatile
+    }
+
+    /// Number of hashes with fields that have an expiry.
+    pub fn timed_len(&self) -> usize {
+        self.timed
     }
 
     /// Slots allocated, taken or not.
@@ -160,7 +169,8 @@ impl Table {
         self.pointer(pos).map(|p| unsafe { EntryRef::from_raw(p) })
     }
 
-    /// The entry at a position, to be changed in place. Its expiry does not change this way.
+    /// The entry at a position, to be changed in place. Its expiry does not change this way, and
+    /// whoever changes that of its fields says so by [`Table::note_fields`].
     #[inline]
     pub fn entry_mut(&mut self, pos: Pos) -> Option<EntryMut<'_>> {
         // SAFETY: the table owns the entry and is mutably borrowed.
@@ -170,6 +180,7 @@ impl Table {
     /// Inserts an entry whose key is not in the table.
     pub fn insert(&mut self, hash: u64, entry: Entry) {
         let expire_ms = entry.as_ref().expire_ms();
+        let fields_ms = entry.as_ref().next_field_expiry();
         if self.directory.is_empty() {
             self.segments.push(Segment::new(0, 1));
             self.directory.push(0);
@@ -179,6 +190,7 @@ impl Table {
         if expire_ms.is_some() {
             self.volatile += 1;
         }
+        self.timed += usize::from(fields_ms.is_some());
         let mut entry = entry;
         loop {
             let Some((id, seg)) = self.segment_of(hash) else {
@@ -192,6 +204,7 @@ impl Table {
                 match seg.insert(tagged(entry, tag)) {
                     Ok(_) => {
                         seg.note_expiry(expire_ms);
+                        seg.note_fields(fields_ms);
                         return;
                     }
                     Err(slot) => match pointer_of(slot) {
@@ -224,6 +237,7 @@ impl Table {
             return;
         };
         let depth = seg.depth + 1;
+        let fields_ms = seg.fields_ms;
         let old = seg.drain();
         let shift = self.shard_bits + depth;
         let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
@@ -252,6 +266,8 @@ impl Table {
             let mut seg = Segment::new(depth, 1);
             seg.lay_out(&sorted, count);
             (seg.volatile, seg.earliest_ms) = bound;
+            // Still a lower bound for each half; the next look at it makes it exact.
+            seg.fields_ms = fields_ms;
             *out = Some(seg);
         }
         let [Some(lower), Some(upper)] = made else {
@@ -290,6 +306,7 @@ impl Table {
         // SAFETY: the slot has been taken out, so the entry is ours alone.
         let entry = unsafe { Entry::from_raw(p) };
         let expire_ms = entry.as_ref().expire_ms();
+        self.timed -= usize::from(entry.as_ref().next_field_expiry().is_some());
         seg.forget_expiry(expire_ms);
         let (len, count) = (seg.len as usize, seg.chunk_count as usize);
         if count > 1 && len * 2 < (count - 1) * CHUNK_SLOTS {
@@ -316,14 +333,29 @@ impl Table {
         // SAFETY: the slot is overwritten below before anybody can read it.
         let old = unsafe { Entry::from_raw(p) };
         let before = old.as_ref().expire_ms();
+        let fields_before = old.as_ref().next_field_expiry();
         let new = f(old);
         let after = new.as_ref().expire_ms();
+        let fields_after = new.as_ref().next_field_expiry();
         seg.put(pos.slot as usize, tagged(new, tag_of(slot)));
         if before != after {
             seg.forget_expiry(before);
             seg.note_expiry(after);
             self.volatile =
                 self.volatile + usize::from(after.is_some()) - usize::from(before.is_some());
+        }
+        self.note_fields(pos, fields_before, fields_after);
+    }
+
+    /// Follows the change of the earliest expiry among the fields of the hash at a position.
+    pub fn note_fields(&mut self, pos: Pos, before: Option<i64>, after: Option<i64>) {
+        if before == after {
+            return;
+        }
+        self.timed += usize::from(after.is_some());
+        self.timed -= usize::from(before.is_some());
+        if let Some(seg) = self.segments.get_mut(pos.segment as usize) {
+            seg.note_fields(after);
         }
     }
 
@@ -428,6 +460,42 @@ impl Table {
             looked += 1;
             if looked >= budget {
                 return id;
+            }
+        }
+        0
+    }
+
+    /// As [`Table::expired`], for the hashes of which a field is due; `due` is told since when.
+    /// They are reported again until the caller has removed what is due.
+    pub fn with_due_fields(
+        &mut self,
+        now_ms: i64,
+        from: usize,
+        budget: usize,
+        mut due: impl FnMut(i64, &[u8]),
+    ) -> usize {
+        if self.timed == 0 {
+            return 0;
+        }
+        let mut looked = 0;
+        let later = self.segments.iter_mut().enumerate().skip(from);
+        for (id, seg) in later.filter(|(_, seg)| seg.fields_ms <= now_ms) {
+            let mut earliest = i64::MAX;
+            for p in (0..seg.slots()).filter_map(|at| pointer_of(seg.get(at))) {
+                // SAFETY: the slot owns a live entry.
+                let e = unsafe { EntryRef::from_raw(p) };
+                let Some(at) = e.next_field_expiry() else {
+                    continue;
+                };
+                earliest = earliest.min(at);
+                if at <= now_ms {
+                    due(at, e.key());
+                }
+            }
+            seg.fields_ms = earliest;
+            looked += 1;
+            if looked >= budget {
+                return id + 1;
             }
         }
         0

@@ -5,6 +5,7 @@
 //! script. It expires keys as it meets them, counts hits and misses, and gathers what must happen
 //! because of it: effects for the log (an expiry's `DEL`) and keyspace events.
 
+mod fields;
 mod freed;
 mod moves;
 mod types;

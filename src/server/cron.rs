@@ -1,4 +1,4 @@
-//! What happens without being asked: removing keys that are due, saving at save points, refusing
+//! What happens without being asked: removing keys and fields of hashes that are due, saving at save points, refusing
 //! writes while too much memory is used.
 //!
 //! A round visits every shard of every database, one lock at a time, for a few segments each,
@@ -16,6 +16,18 @@ use crate::oplog::effect::UnitEffects;
 
 use super::host::Parts;
 use super::settings;
+
+/// Fields of one hash that are removed under one lock.
+const FIELDS_PER_LOCK: usize = 256;
+
+/// Hashes with fields that are due which a round looks for.
+const HASHES_PER_ROUND: usize = 16 * 1024;
+
+/// Hashes whose fields are removed before others get a turn.
+const HASHES_PER_TURN: usize = 16;
+
+/// A hash with fields that are due: its database, since when, its shard and its key.
+type DueHash = (usize, i64, usize, Box<[u8]>);
 
 /// Segments with something due that are looked at under one lock.
 const SEGMENTS_PER_LOCK: usize = 2;
@@ -74,20 +86,54 @@ fn expire_own(engine: &Engine, effects: &mut UnitEffects) {
     }
 }
 
-/// One round over all shards, for at most `budget`.
+/// One round over all shards, for at most `budget`, and half of it for fields of hashes.
 async fn expire(engine: &Engine, effects: &mut UnitEffects, budget: Duration) {
     let begun = Instant::now();
+    let mut hashes: Vec<DueHash> = Vec::new();
     for index in 0..SHARDS {
         for db in 0..engine.keyspace.databases() {
-            while begun.elapsed() < budget {
+            let mut look = hashes.len() < HASHES_PER_ROUND;
+            while look || begun.elapsed() < budget {
                 let removed = engine.in_unit(ShardMask::only(index), effects, |unit| {
+                    if look {
+                        unit.hashes_with_due_fields(db, index, SEGMENTS_PER_LOCK, |at_ms, key| {
+                            hashes.push((db, at_ms, index, key.into()));
+                        });
+                    }
                     unit.expire_step(db, index, SEGMENTS_PER_LOCK)
                 });
+                look = false;
                 if removed == 0 {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
+        }
+    }
+    expire_fields(engine, effects, hashes, budget / 2).await;
+}
+
+/// Removes the fields of these hashes that are due, those that have been due for longest first.
+async fn expire_fields(
+    engine: &Engine,
+    effects: &mut UnitEffects,
+    mut hashes: Vec<DueHash>,
+    budget: Duration,
+) {
+    let begun = Instant::now();
+    hashes.sort_unstable();
+    for (n, (db, _, index, key)) in hashes.iter().enumerate() {
+        while begun.elapsed() < budget {
+            let removed = engine.in_unit(ShardMask::only(*index), effects, |unit| {
+                unit.expire_due_fields(*db, key, FIELDS_PER_LOCK)
+            });
+            if removed < FIELDS_PER_LOCK {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if n % HASHES_PER_TURN == 0 {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -119,6 +119,9 @@ pub fn write<W: Write>(
         id: &p.replid,
         offset: i64::try_from(p.offset).unwrap_or(i64::MAX),
     });
+    if snapshot.sizes().iter().any(|size| size.timed > 0) {
+        writer.carry_field_expiry();
+    }
     writer.header(&Origin {
         server_version: REDIS_VERSION,
         created_s: clock::unix_ms() / 1000,

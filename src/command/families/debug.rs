@@ -47,6 +47,8 @@ const HELP: &[&str] = &[
     "    Output a hex signature of the values of all the specified keys.",
     "ERROR <string>",
     "    Return a Redis protocol error with <string> as message.",
+    "LISTPACK <key>",
+    "    Write the size of a listpack encoded value to the server log.",
     "LOADAOF",
     "    Reload the append-only file.",
     "LOG <message>",
@@ -94,6 +96,7 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         (b"digest", []) => return digest(ctx, reply),
         (b"digest-value", keys) => digest_values(ctx, keys, reply),
         (b"object", [key]) => return object(ctx, key, reply),
+        (b"listpack", [key]) => return listpack(ctx, key, reply),
         (b"reload", options) => return reload(ctx, options),
         (b"loadaof", []) => {
             ctx.suspended = Some(persistence(ctx)?.debug_loadaof());
@@ -237,6 +240,24 @@ fn describe(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
         entry.value().encoding(),
         entry.access(),
     ));
+    Ok(Effect::None)
+}
+
+/// `DEBUG LISTPACK key`: tells in the log what a small collection takes.
+fn listpack(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
+    lock_keys(ctx, &[key]);
+    let entry = ctx.peek(key).ok_or(CommandError::NO_SUCH_KEY)?;
+    let value = entry.value();
+    if !value.encoding().starts_with("listpack") {
+        return Err(CommandError::new("ERR Not a listpack encoded object."));
+    }
+    tracing::info!(
+        "{}: {} in {} bytes",
+        crate::base::args::quote(key),
+        value.encoding(),
+        value.size_bytes()
+    );
+    reply.simple("Listpack structure printed on stdout");
     Ok(Effect::None)
 }
 

@@ -46,6 +46,7 @@ fn databases(ctx: &mut Ctx<'_>) -> Vec<DbInfo> {
 struct Sum {
     keys: u64,
     volatile: u64,
+    timed: u64,
     sampled: u64,
     expiries_ms: i128,
 }
@@ -55,6 +56,7 @@ fn add(shard: &Shard, sums: &mut [Sum]) {
         let Some(db) = shard.db(n) else { continue };
         sum.keys += db.table.len() as u64;
         sum.volatile += db.table.volatile_len() as u64;
+        sum.timed += db.table.timed_len() as u64;
         if db.table.volatile_len() > 0 {
             let (expiries_ms, sampled) = db.table.sample_expiries(0);
             sum.expiries_ms += expiries_ms;
@@ -79,6 +81,7 @@ impl Sum {
             keys: self.keys,
             volatile: self.volatile,
             average_ttl_ms,
+            timed: self.timed,
         }
     }
 }

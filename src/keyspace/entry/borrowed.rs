@@ -73,6 +73,18 @@ impl<'a> EntryRef<'a> {
         Some(unsafe { self.0.as_ptr().add(HEADER_BYTES).cast::<i64>().read() })
     }
 
+    /// The earliest expiry of a field, if the value is a hash some of whose fields have one.
+    #[inline]
+    pub fn next_field_expiry(self) -> Option<i64> {
+        if self.kind() != Kind::Hash {
+            return None;
+        }
+        match self.area_value(Kind::Hash) {
+            ValueRef::Hash(hash) => hash.next_expiry(),
+            _ => None,
+        }
+    }
+
     /// The snapshot mark.
     pub fn mark(self) -> bool {
         self.has(FLAG_MARK)

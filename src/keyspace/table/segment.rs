@@ -65,6 +65,8 @@ pub(super) struct Segment {
     pub(super) volatile: u32,
     /// No entry here expires before this instant, Unix milliseconds.
     pub(super) earliest_ms: i64,
+    /// No field of a hash here expires before this instant, Unix milliseconds.
+    pub(super) fields_ms: i64,
 }
 
 const EMPTY_CHUNK: Chunk = [ptr::null_mut(); CHUNK_SLOTS];
@@ -82,6 +84,7 @@ impl Segment {
             depth,
             volatile: 0,
             earliest_ms: i64::MAX,
+            fields_ms: i64::MAX,
         }
     }
 
@@ -290,6 +293,12 @@ impl Segment {
         if let Some(at) = expire_ms {
             self.volatile += 1;
             self.earliest_ms = self.earliest_ms.min(at);
+        }
+    }
+
+    pub(super) fn note_fields(&mut self, expire_ms: Option<i64>) {
+        if let Some(at) = expire_ms {
+            self.fields_ms = self.fields_ms.min(at);
         }
     }
 

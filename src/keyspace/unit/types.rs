@@ -89,6 +89,8 @@ pub struct Counters {
     pub misses: u64,
     /// Keys that were due and removed.
     pub expired: u64,
+    /// Fields of hashes that were due and removed.
+    pub expired_fields: u64,
     /// Changes, as `rdb_changes_since_last_save` counts them.
     pub dirty: u64,
 }

@@ -19,6 +19,12 @@ impl Unit<'_> {
         self.sum(db, Table::volatile_len)
     }
 
+    /// Number of hashes in a database with fields that have an expiry. Every shard must be
+    /// locked.
+    pub fn db_timed_len(&mut self, db: usize) -> usize {
+        self.sum(db, Table::timed_len)
+    }
+
     fn sum(&mut self, db: usize, of: impl Fn(&Table) -> usize) -> usize {
         (0..SHARDS)
             .filter_map(|i| self.locked.shard(i)?.db(db).map(|d| of(&d.table)))

@@ -1,18 +1,34 @@
-//! `Hash`: fields and their values.
+//! `Hash`: fields and their values, and when they expire.
 //!
 //! Small (`listpack`): one packed block, field after value after field, in order of insertion.
 //! Large (`hashtable`): pages in hash order. A hash becomes large when it outgrows
 //! [`HashLimits`], as Redis decides it, and never becomes small again.
 //!
-//! A `Hash` is one word; `clone` is O(1) in both forms.
+//! A field's expiry stands in front of its value, so that a field without one costs nothing.
+//! A small hash one of whose fields was given an expiry (`listpackex`) has its block in a box of
+//! its own, with the earliest expiry and the number of fields that have one beside it; like
+//! Redis's, it stays that when the last such field is gone. The nodes above the pages know the
+//! earliest expiry below them, so that what is due is found without looking at the rest.
+//!
+//! A field that is due is still there: whoever reads decides what that means. The clock is no
+//! concern of this module.
+//!
+//! A `Hash` is one word; `clone` is O(1) in all forms.
 //!
 //! Fields and values are byte strings, given back byte for byte; the text of an integer is kept
 //! as the integer and read as [`Elem::Int`].
 
+mod iter;
+mod timed;
+
 use bytes::Bytes;
 
-use super::packed::{self, Elem, Packed, Slim, View, ViewMut};
-use super::pages::{self, Pages, Record, distinct_ranks};
+pub use self::iter::Iter;
+use self::iter::{Pairs, pairs};
+use self::timed::Timed;
+use super::packed::{Elem, Packed, Slim, View, ViewMut};
+pub use super::pages::{Lifetime, Record};
+use super::pages::{Pages, distinct_ranks};
 use crate::base::random;
 
 /// When a small hash becomes a large one.
@@ -43,7 +59,22 @@ impl HashLimits {
 #[derive(Clone, Default)]
 #[repr(transparent)]
 pub struct Hash {
-    form: Slim<Pages<true>>,
+    form: Slim<Boxed>,
+}
+
+/// What a hash is when it is more than a plain packed block.
+#[derive(Clone)]
+enum Boxed {
+    /// A small hash that has or had fields with an expiry.
+    Timed(Timed),
+    /// A large hash.
+    Pages(Pages<true>),
+}
+
+/// The two ways in which records lie.
+enum Form<'a> {
+    Packed(&'a Packed),
+    Pages(&'a Pages<true>),
 }
 
 impl Hash {
@@ -52,8 +83,8 @@ impl Hash {
         Hash::default()
     }
 
-    /// A hash of fields and values in turn, as a reader of stored data has them: the fields must
-    /// be distinct. Becomes large if the limits say so.
+    /// A hash of fields and values in turn, without expiries, as a reader of stored data has them:
+    /// the fields must be distinct. Becomes large if the limits say so.
     pub fn from_packed(packed: Packed, limits: &HashLimits) -> Hash {
         let entries = packed.len() / 2;
         let longest = packed.iter().map(Elem::text_len).max().unwrap_or(0);
@@ -66,19 +97,27 @@ impl Hash {
         hash
     }
 
-    /// The packed block of a small hash.
-    pub fn as_packed(&self) -> Option<&Packed> {
+    fn form(&self) -> Form<'_> {
         match self.form.view() {
-            View::Small(packed) => Some(packed),
-            View::Large(_) => None,
+            View::Small(packed) => Form::Packed(packed),
+            View::Large(Boxed::Timed(timed)) => Form::Packed(timed.packed()),
+            View::Large(Boxed::Pages(pages)) => Form::Pages(pages),
         }
     }
 
-    /// Number of fields.
+    /// The packed block of a small hash. Values may have an expiry in front.
+    pub fn as_packed(&self) -> Option<&Packed> {
+        match self.form() {
+            Form::Packed(packed) => Some(packed),
+            Form::Pages(_) => None,
+        }
+    }
+
+    /// Number of fields, those that are due included.
     pub fn len(&self) -> usize {
-        match self.form.view() {
-            View::Small(packed) => packed.len() / 2,
-            View::Large(pages) => pages.len(),
+        match self.form() {
+            Form::Packed(packed) => packed.len() / 2,
+            Form::Pages(pages) => pages.len(),
         }
     }
 
@@ -89,10 +128,10 @@ impl Hash {
 
     /// The name of the representation.
     pub fn encoding(&self) -> &'static str {
-        if self.form.is_large() {
-            "hashtable"
-        } else {
-            "listpack"
+        match self.form.view() {
+            View::Small(_) => "listpack",
+            View::Large(Boxed::Timed(_)) => "listpackex",
+            View::Large(Boxed::Pages(_)) => "hashtable",
         }
     }
 
@@ -100,63 +139,160 @@ impl Hash {
     pub fn size_bytes(&self) -> usize {
         match self.form.view() {
             View::Small(packed) => packed.size_bytes(),
-            View::Large(pages) => pages.size_bytes(),
+            View::Large(Boxed::Timed(timed)) => size_of::<Boxed>() + timed.packed().size_bytes(),
+            View::Large(Boxed::Pages(pages)) => pages.size_bytes(),
+        }
+    }
+
+    /// A field with its value and expiry.
+    pub fn record<'e>(&self, field: impl Into<Elem<'e>>) -> Option<Record<'_>> {
+        match self.form() {
+            Form::Packed(packed) => {
+                let (_, pos) = packed.find(field, 2)?;
+                let (key, value) = packed.read(pos)?;
+                Some(Record {
+                    key,
+                    value: packed.read(value)?.0,
+                    expire_ms: packed.expiry_at(value),
+                })
+            }
+            Form::Pages(pages) => pages.get(field),
         }
     }
 
     /// The value of a field.
     pub fn get<'e>(&self, field: impl Into<Elem<'e>>) -> Option<Elem<'_>> {
-        match self.form.view() {
-            View::Small(packed) => {
-                let (_, field) = packed.find(field, 2)?;
-                Some(packed.read(packed.next(field))?.0)
-            }
-            View::Large(pages) => pages.get(field),
-        }
+        Some(self.record(field)?.value)
     }
 
     /// The value of a field, if it is a long one that can be shared instead of copied.
     pub fn shared_value<'e>(&self, field: impl Into<Elem<'e>>) -> Option<Bytes> {
-        match self.form.view() {
-            View::Small(_) => None,
-            View::Large(pages) => pages.shared_value(field),
+        match self.form() {
+            Form::Packed(_) => None,
+            Form::Pages(pages) => pages.shared_value(field),
         }
     }
 
     /// Whether there is that field.
     pub fn contains<'e>(&self, field: impl Into<Elem<'e>>) -> bool {
-        match self.form.view() {
-            View::Small(packed) => packed.find(field, 2).is_some(),
-            View::Large(pages) => pages.contains(field),
+        match self.form() {
+            Form::Packed(packed) => packed.find(field, 2).is_some(),
+            Form::Pages(pages) => pages.contains(field),
         }
     }
 
-    /// Sets a field; true if it is new.
+    /// Number of fields that have an expiry.
+    pub fn volatile(&self) -> usize {
+        match self.form.view() {
+            View::Small(_) => 0,
+            View::Large(Boxed::Timed(timed)) => timed.volatile(),
+            View::Large(Boxed::Pages(pages)) => pages.volatile(),
+        }
+    }
+
+    /// The earliest expiry of a field, Unix milliseconds.
+    pub fn next_expiry(&self) -> Option<i64> {
+        match self.form.view() {
+            View::Small(_) => None,
+            View::Large(Boxed::Timed(timed)) => timed.next_expiry(),
+            View::Large(Boxed::Pages(pages)) => pages.next_expiry(),
+        }
+    }
+
+    /// Whether a field is due.
+    pub fn has_due(&self, now_ms: i64) -> bool {
+        self.next_expiry().is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// Hands the fields that are due at `now_ms` on to `each` until it says `false`.
+    pub fn due<'a>(&'a self, now_ms: i64, mut each: impl FnMut(Record<'a>) -> bool) {
+        if !self.has_due(now_ms) {
+            return;
+        }
+        match self.form() {
+            Form::Packed(packed) => {
+                let mut due = pairs(packed).filter(|record| record.is_due(now_ms));
+                due.all(each);
+            }
+            Form::Pages(pages) => pages.due(now_ms, &mut each),
+        }
+    }
+
+    /// Number of fields that are not due.
+    pub fn live_len(&self, now_ms: i64) -> usize {
+        let mut due = 0;
+        self.due(now_ms, |_| {
+            due += 1;
+            true
+        });
+        self.len() - due
+    }
+
+    /// Sets a field for ever; true if it is new.
     pub fn set<'e>(
         &mut self,
         field: impl Into<Elem<'e>>,
         value: impl Into<Elem<'e>>,
         limits: &HashLimits,
     ) -> bool {
+        self.set_for(field, value, Lifetime::Endless, limits)
+    }
+
+    /// Sets a field for a lifetime; true if it is new.
+    pub fn set_for<'e>(
+        &mut self,
+        field: impl Into<Elem<'e>>,
+        value: impl Into<Elem<'e>>,
+        lifetime: Lifetime,
+        limits: &HashLimits,
+    ) -> bool {
         let (field, value) = (field.into(), value.into());
-        if let ViewMut::Small(packed) = self.form.view_mut() {
-            let longest = field.text_len().max(value.text_len());
-            if longest <= limits.max_value && packed.fits(2 * longest + 32) {
+        if matches!(lifetime, Lifetime::Until(_)) {
+            self.become_timed();
+        }
+        let longest = field.text_len().max(value.text_len());
+        let fits = |packed: &Packed| longest <= limits.max_value && packed.fits(2 * longest + 32);
+        let created = match self.form.view_mut() {
+            ViewMut::Small(packed) if fits(packed) => {
                 let found = packed.find(field, 2);
                 match found {
-                    Some((_, field)) => packed.replace_at(packed.next(field), value),
+                    Some((_, pos)) => packed.replace_at(packed.next(pos), value),
                     None => packed.push_pair(field, value),
                 }
-                if packed.len() / 2 > limits.max_entries {
-                    self.enlarge();
-                }
-                return found.is_none();
+                found.is_none()
             }
+            ViewMut::Large(Boxed::Timed(timed)) if fits(timed.packed()) => {
+                timed.set(field, value, lifetime)
+            }
+            ViewMut::Large(Boxed::Pages(pages)) => return pages.set(field, value, lifetime),
+            ViewMut::Small(_) | ViewMut::Large(_) => {
+                self.enlarge();
+                return match self.form.view_mut() {
+                    ViewMut::Large(Boxed::Pages(pages)) => pages.set(field, value, lifetime),
+                    _ => false,
+                };
+            }
+        };
+        if self.len() > limits.max_entries {
             self.enlarge();
         }
+        created
+    }
+
+    /// Sets or clears the expiry of a field. Nothing happens if it is not there.
+    pub fn set_expiry<'e>(&mut self, field: impl Into<Elem<'e>>, expire_ms: Option<i64>) {
+        let field = field.into();
+        let Some(record) = self.record(field) else {
+            return;
+        };
+        if record.expire_ms == expire_ms {
+            return;
+        }
+        self.become_timed();
         match self.form.view_mut() {
-            ViewMut::Large(pages) => pages.insert(field, value),
-            ViewMut::Small(_) => false,
+            ViewMut::Large(Boxed::Timed(timed)) => timed.set_expiry(field, expire_ms),
+            ViewMut::Large(Boxed::Pages(pages)) => pages.set_expiry(field, expire_ms),
+            ViewMut::Small(_) => {}
         }
     }
 
@@ -164,36 +300,45 @@ impl Hash {
     pub fn remove<'e>(&mut self, field: impl Into<Elem<'e>>) -> bool {
         match self.form.view_mut() {
             ViewMut::Small(packed) => match packed.find(field, 2) {
-                Some((_, field)) => packed.remove_at(field, 2) == 2,
+                Some((_, pos)) => packed.remove_at(pos, 2) == 2,
                 None => false,
             },
-            ViewMut::Large(pages) => pages.remove(field),
+            ViewMut::Large(Boxed::Timed(timed)) => timed.remove(field),
+            ViewMut::Large(Boxed::Pages(pages)) => pages.remove(field),
         }
     }
 
     /// Becomes large if something of that length would make it so. Redis looks at all arguments
     /// of a command before it sets the first field.
     pub fn prepare(&mut self, longest: usize, limits: &HashLimits) {
-        if !self.form.is_large() && longest > limits.max_value {
+        if longest > limits.max_value {
             self.enlarge();
         }
     }
 
-    fn enlarge(&mut self) {
+    /// Gives a plain packed block the box in which expiries are kept track of.
+    fn become_timed(&mut self) {
         if let View::Small(packed) = self.form.view() {
+            self.form = Slim::large(Boxed::Timed(Timed::new(packed.clone())));
+        }
+    }
+
+    fn enlarge(&mut self) {
+        if let Form::Packed(packed) = self.form() {
             let mut pages = Pages::new();
-            for Record { key, value } in pairs(packed) {
-                pages.insert(key, value);
+            for record in pairs(packed) {
+                let lifetime = record.expire_ms.map_or(Lifetime::Endless, Lifetime::Until);
+                pages.set(record.key, record.value, lifetime);
             }
-            self.form = Slim::large(pages);
+            self.form = Slim::large(Boxed::Pages(pages));
         }
     }
 
     /// Fields and values: in order of insertion while small, in hash order when large.
     pub fn iter(&self) -> Iter<'_> {
-        match self.form.view() {
-            View::Small(packed) => Iter::Small(packed.iter()),
-            View::Large(pages) => Iter::Large(pages.iter()),
+        match self.form() {
+            Form::Packed(packed) => Iter::Small(packed.iter()),
+            Form::Pages(pages) => Iter::Large(pages.iter()),
         }
     }
 
@@ -201,20 +346,20 @@ impl Hash {
     /// `count` when large. Returns the cursor to go on from, 0 at the end. A field that is there
     /// throughout is seen exactly once, except over the change from small to large.
     pub fn scan<'a>(&'a self, cursor: u64, count: usize, each: impl FnMut(Record<'a>)) -> u64 {
-        match self.form.view() {
-            View::Small(packed) => {
+        match self.form() {
+            Form::Packed(packed) => {
                 pairs(packed).for_each(each);
                 0
             }
-            View::Large(pages) => pages.scan(cursor, count, each),
+            Form::Pages(pages) => pages.scan(cursor, count, each),
         }
     }
 
     /// The field and value of that rank in the order of [`Hash::iter`].
     pub fn nth(&self, rank: usize) -> Option<Record<'_>> {
-        match self.form.view() {
-            View::Small(packed) => Pairs(packed.iter_from(rank.checked_mul(2)?)).next(),
-            View::Large(pages) => pages.nth(rank),
+        match self.form() {
+            Form::Packed(packed) => Pairs::new(packed.iter_from(rank.checked_mul(2)?)).next(),
+            Form::Pages(pages) => pages.nth(rank),
         }
     }
 
@@ -227,26 +372,25 @@ impl Hash {
     /// choice equally likely.
     pub fn sample(&self, count: usize) -> Vec<Record<'_>> {
         let ranks = distinct_ranks(self.len(), count);
-        match self.form.view() {
-            View::Small(packed) => {
+        match self.form() {
+            Form::Packed(packed) => {
                 let mut wanted = ranks.iter().peekable();
-                let chosen = |rank: &usize| wanted.next_if_eq(&rank).is_some();
-                let mut chosen = chosen;
+                let mut chosen = |rank: &usize| wanted.next_if_eq(&rank).is_some();
                 pairs(packed)
                     .enumerate()
                     .filter(|(rank, _)| chosen(rank))
                     .map(|p| p.1)
                     .collect()
             }
-            View::Large(pages) => ranks.iter().filter_map(|&rank| pages.nth(rank)).collect(),
+            Form::Pages(pages) => ranks.iter().filter_map(|&rank| pages.nth(rank)).collect(),
         }
     }
 }
 
 impl PartialEq for Hash {
-    /// The same fields with the same values, whatever the representations.
+    /// The same fields with the same values and expiries, whatever the representations.
     fn eq(&self, other: &Hash) -> bool {
-        let same = |record: Record<'_>| other.get(record.key) == Some(record.value);
+        let same = |record: Record<'_>| other.record(record.key) == Some(record);
         self.len() == other.len() && self.iter().all(same)
     }
 }
@@ -256,57 +400,6 @@ impl std::fmt::Debug for Hash {
         f.debug_list().entries(self.iter()).finish()
     }
 }
-
-/// The elements of a packed hash, two by two.
-struct Pairs<'a>(packed::Iter<'a>);
-
-fn pairs(packed: &Packed) -> Pairs<'_> {
-    Pairs(packed.iter())
-}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = Record<'a>;
-
-    fn next(&mut self) -> Option<Record<'a>> {
-        Some(Record {
-            key: self.0.next()?,
-            value: self.0.next()?,
-        })
-    }
-}
-
-/// Fields and values of a hash.
-#[derive(Clone)]
-pub enum Iter<'a> {
-    /// Of a packed block.
-    Small(packed::Iter<'a>),
-    /// Of pages.
-    Large(pages::Iter<'a, true>),
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Record<'a>;
-
-    fn next(&mut self) -> Option<Record<'a>> {
-        match self {
-            Iter::Small(elems) => Some(Record {
-                key: elems.next()?,
-                value: elems.next()?,
-            }),
-            Iter::Large(records) => records.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = match self {
-            Iter::Small(elems) => elems.len() / 2,
-            Iter::Large(records) => records.len(),
-        };
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 mod tests;

@@ -21,8 +21,8 @@ mod elem;
 mod slim;
 
 pub use block::{Block, size_class};
-pub use elem::{Elem, int_text_len};
-pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, read, span};
+pub use elem::{Elem, MAX_EXPIRY_MS, int_text_len};
+pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, expiry_of, read, span, strip_expiry};
 pub use slim::{Slim, View, ViewMut};
 use smallvec::SmallVec;
 
@@ -199,13 +199,31 @@ impl Packed {
 
     /// Replaces `removed` elements, which take `old` bytes at `pos`, by the given ones.
     fn splice(&mut self, pos: Pos, removed: usize, old: usize, added: &[Encoded<'_>]) {
+        self.splice_bytes(pos, old, added);
+        if removed != added.len() {
+            self.set_len(self.len() + added.len() - removed);
+        }
+    }
+
+    fn splice_bytes(&mut self, pos: Pos, old: usize, added: &[Encoded<'_>]) {
         let new = added.iter().map(Encoded::len).sum();
         let mut gap = self.block.splice(pos.0, old, new);
         for elem in added {
             gap = elem.write(gap);
         }
-        if removed != added.len() {
-            self.set_len(self.len() + added.len() - removed);
+    }
+
+    /// The expiry of the value at `pos`.
+    pub fn expiry_at(&self, pos: Pos) -> Option<i64> {
+        expiry_of(self.tail(pos.0))
+    }
+
+    /// Sets or clears the expiry of the value at `pos`.
+    pub fn set_expiry_at(&mut self, pos: Pos, expire_ms: Option<i64>) {
+        let old = strip_expiry(self.tail(pos.0)).0.len();
+        match expire_ms {
+            Some(at_ms) => self.splice_bytes(pos, old, &[Encoded::expiry(at_ms)]),
+            None => self.splice_bytes(pos, old, &[]),
         }
     }
 
@@ -344,6 +362,14 @@ impl<'e, E: Into<Elem<'e>>> FromIterator<E> for Packed {
 pub struct Iter<'a> {
     rest: &'a [u8],
     left: usize,
+}
+
+impl<'a> Iter<'a> {
+    /// The next element, the value of a hash's field, and when it expires.
+    pub fn next_value(&mut self) -> Option<(Elem<'a>, Option<i64>)> {
+        let expire_ms = expiry_of(self.rest);
+        Some((self.next()?, expire_ms))
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

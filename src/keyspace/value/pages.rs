@@ -37,13 +37,36 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 pub use self::iter::Iter;
-use self::node::Node;
+use self::node::{Edited, Node};
 pub use self::sample::distinct_ranks;
 use super::packed::{Elem, Encoded};
 use crate::base::random;
 
 /// Positions are below this.
 const SPACE: u64 = 1 << 48;
+
+/// An expiry that never comes.
+const NEVER: i64 = i64::MAX;
+
+/// How long a hash's field lives whose value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// For ever: an expiry it had is gone.
+    Endless,
+    /// As long as it would have anyway.
+    Kept,
+    /// Until that instant, Unix milliseconds from 0 to [`MAX_EXPIRY_MS`](super::packed).
+    Until(i64),
+}
+
+/// What a write does to the record of its key.
+#[derive(Clone, Copy)]
+enum Edit<'a> {
+    /// Sets the value; makes the record if it is not there.
+    Value(Elem<'a>, Lifetime),
+    /// Sets or clears the expiry of a record that is there.
+    Expiry(Option<i64>),
+}
 
 /// A record as it is read. A set's value is the empty string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +75,24 @@ pub struct Record<'a> {
     pub key: Elem<'a>,
     /// The value of a hash's field.
     pub value: Elem<'a>,
+    /// When the field expires, Unix milliseconds.
+    pub expire_ms: Option<i64>,
+}
+
+impl<'a> Record<'a> {
+    /// The record of a set's member.
+    pub fn of_key(key: Elem<'a>) -> Record<'a> {
+        Record {
+            key,
+            value: Elem::Bytes(b""),
+            expire_ms: None,
+        }
+    }
+
+    /// Whether the field is due.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        self.expire_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
 }
 
 /// A key ready to be searched or stored.
@@ -91,6 +132,8 @@ fn position(hashed: &[u8]) -> u64 {
 pub struct Pages<const VALUES: bool> {
     root: Arc<Node<VALUES>>,
     len: usize,
+    /// Records that have an expiry.
+    volatile: usize,
     page_bytes: usize,
 }
 
@@ -108,6 +151,7 @@ impl<const VALUES: bool> Pages<VALUES> {
         Pages {
             root,
             len: 0,
+            volatile: 0,
             page_bytes,
         }
     }
@@ -125,15 +169,15 @@ impl<const VALUES: bool> Pages<VALUES> {
     /// About the bytes taken from the allocator: the pages and what lies outside of them exactly,
     /// the nodes by their usual share.
     pub fn size_bytes(&self) -> usize {
-        // A page's share of its leaf is 32 bytes; leaves are three quarters full.
-        size_of::<Self>() + self.page_bytes + self.page_bytes / 3000 * 48
+        // A page's share of its leaf is 40 bytes; leaves are three quarters full.
+        size_of::<Self>() + self.page_bytes + self.page_bytes / 3000 * 56
     }
 
-    /// The value of a key; a set's value is empty.
-    pub fn get<'e>(&self, key: impl Into<Elem<'e>>) -> Option<Elem<'_>> {
+    /// The record of a key.
+    pub fn get<'e>(&self, key: impl Into<Elem<'e>>) -> Option<Record<'_>> {
         let key = Key::new(key.into());
         let (page, at) = self.root.find(&key)?;
-        Some(page.record(at)?.value)
+        page.record(at)
     }
 
     /// Whether the key is there.
@@ -150,18 +194,58 @@ impl<const VALUES: bool> Pages<VALUES> {
 
     /// Sets a key's value; true if the key is new. A set passes any value and keeps none.
     pub fn insert<'e>(&mut self, key: impl Into<Elem<'e>>, value: impl Into<Elem<'e>>) -> bool {
-        let key = Key::new(key.into());
-        let created = Node::upsert_root(&mut self.root, &key, value.into(), &mut self.page_bytes);
-        self.len += usize::from(created);
-        created
+        self.set(key, value, Lifetime::Endless)
+    }
+
+    /// Sets a key's value and its expiry; true if the key is new.
+    pub fn set<'e>(
+        &mut self,
+        key: impl Into<Elem<'e>>,
+        value: impl Into<Elem<'e>>,
+        lifetime: Lifetime,
+    ) -> bool {
+        self.edit(key.into(), Edit::Value(value.into(), lifetime))
+            .created
+    }
+
+    /// Sets or clears the expiry of a key that is there.
+    pub fn set_expiry<'e>(&mut self, key: impl Into<Elem<'e>>, expire_ms: Option<i64>) {
+        self.edit(key.into(), Edit::Expiry(expire_ms));
+    }
+
+    fn edit(&mut self, key: Elem<'_>, edit: Edit<'_>) -> Edited {
+        let key = Key::new(key);
+        let edited = Node::edit_root(&mut self.root, &key, edit, &mut self.page_bytes);
+        self.len += usize::from(edited.created);
+        self.volatile += usize::from(edited.after.is_some());
+        self.volatile -= usize::from(edited.before.is_some());
+        edited
+    }
+
+    /// Number of records that have an expiry.
+    pub fn volatile(&self) -> usize {
+        self.volatile
+    }
+
+    /// The earliest expiry of a record.
+    pub fn next_expiry(&self) -> Option<i64> {
+        (self.volatile > 0).then(|| self.root.earliest())
+    }
+
+    /// Hands the records that are due at `now_ms` on to `each` until it says `false`.
+    pub fn due<'a>(&'a self, now_ms: i64, mut each: impl FnMut(Record<'a>) -> bool) {
+        if self.volatile > 0 {
+            self.root.due(now_ms, &mut each);
+        }
     }
 
     /// Removes a key; false if it is not there.
     pub fn remove<'e>(&mut self, key: impl Into<Elem<'e>>) -> bool {
         let key = Key::new(key.into());
         let removed = Node::remove_root(&mut self.root, &key, &mut self.page_bytes);
-        self.len -= usize::from(removed);
-        removed
+        self.len -= usize::from(removed.is_some());
+        self.volatile -= usize::from(removed.flatten().is_some());
+        removed.is_some()
     }
 
     /// The record of that rank in hash order.

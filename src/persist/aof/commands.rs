@@ -4,7 +4,7 @@
 //! |---|---|
 //! | string | SET |
 //! | list, set | RPUSH, SADD |
-//! | hash | HMSET |
+//! | hash | HMSET, and HPEXPIREAT for each field with an expiry |
 //! | sorted set | ZADD |
 //! | stream | XADD, XSETID, XGROUP, XCLAIM |
 //! | expiry | PEXPIREAT behind the value |
@@ -15,6 +15,7 @@
 mod stream;
 
 use crate::base::num::fmt_f64;
+use crate::keyspace::value::hash::Hash;
 use crate::keyspace::value::list::{End, List};
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::{StrRef, ValueRef};
@@ -69,7 +70,8 @@ impl<W: Write> Commands<W> {
             ValueRef::Hash(hash) => {
                 let mut batch = self.batch(b"HMSET", key, 2, hash.len());
                 hash.iter()
-                    .try_for_each(|record| batch.push(&[record.key, record.value]))
+                    .try_for_each(|record| batch.push(&[record.key, record.value]))?;
+                self.field_expiries(key, hash)
             }
             ValueRef::Zset(zset) => {
                 let mut batch = self.batch(b"ZADD", key, 2, zset.len());
@@ -114,6 +116,22 @@ impl<W: Write> Commands<W> {
             }
         });
         outcome
+    }
+
+    fn field_expiries(&mut self, key: &[u8], hash: &Hash) -> io::Result<()> {
+        if hash.volatile() == 0 {
+            return Ok(());
+        }
+        for record in hash.iter() {
+            let Some(at_ms) = record.expire_ms else {
+                continue;
+            };
+            let (mut at, mut field) = (itoa::Buffer::new(), itoa::Buffer::new());
+            let at = at.format(at_ms).as_bytes();
+            let field = record.key.to_bytes(&mut field);
+            self.command(&[b"HPEXPIREAT", key, at, b"FIELDS", b"1", field])?;
+        }
+        Ok(())
     }
 
     fn batch<'a>(
@@ -180,7 +198,7 @@ fn put(buffer: &mut Vec<u8>, word: &[u8]) -> io::Result<()> {
 mod tests {
     use super::super::reader::CommandReader;
     use super::*;
-    use crate::keyspace::value::hash::{Hash, HashLimits};
+    use crate::keyspace::value::hash::{HashLimits, Lifetime};
     use crate::keyspace::value::list::ListLimits;
     use crate::keyspace::value::set::{Set, SetLimits};
     use crate::keyspace::value::zset::{Zset, ZsetLimits};
@@ -288,6 +306,25 @@ mod tests {
                 assert_eq!(found, expected.collect());
             }
         }
+    }
+
+    #[test]
+    fn fields_with_an_expiry_get_it_behind_the_hash() {
+        let mut hash = Hash::new();
+        let limits = HashLimits::default();
+        hash.set(b"a", b"1", &limits);
+        hash.set_for(7, b"2", Lifetime::Until(1_900_000_000_000), &limits);
+        let read = written(&[(0, "h", hash.into(), Some(2_000_000_000_000))]);
+        let lines: Vec<String> = read.iter().map(|argv| argv.join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "SELECT 0",
+                "HMSET h a 1 7 2",
+                "HPEXPIREAT h 1900000000000 FIELDS 1 7",
+                "PEXPIREAT h 2000000000000"
+            ]
+        );
     }
 
     #[test]

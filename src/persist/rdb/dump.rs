@@ -36,10 +36,14 @@ pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
     };
     let mut writer = Writer::new(Vec::new(), unsummed);
     let kind = writer.object_type(value);
+    if matches!(kind, ObjectType::HashMetadata | ObjectType::HashListpackEx) {
+        writer.carry_field_expiry();
+    }
     writer.byte(kind as u8)?;
     writer.object(value)?;
+    let version = writer.config().version;
     let mut payload = writer.into_inner()?;
-    payload.extend_from_slice(&config.version.to_le_bytes());
+    payload.extend_from_slice(&version.to_le_bytes());
     let sum = crc64(0, &payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     Ok(payload)

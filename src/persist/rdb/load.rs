@@ -6,6 +6,7 @@
 //! a list are taken as they are, after the same checks, because a list keeps them in that form.
 
 mod stream;
+mod timed;
 
 use std::cmp::Ordering;
 use std::io::Read;
@@ -116,6 +117,10 @@ impl Loader {
             ObjectType::StreamListpacks
             | ObjectType::StreamListpacks2
             | ObjectType::StreamListpacks3 => self.stream(kind, source),
+            ObjectType::HashMetadataPreGa => self.timed_hash(source, false),
+            ObjectType::HashMetadata => self.timed_hash(source, true),
+            ObjectType::HashListpackExPreGa => self.timed_listpack(source, false),
+            ObjectType::HashListpackEx => self.timed_listpack(source, true),
             ObjectType::ModulePreGa => Err(source.fail(ErrorKind::Unsupported(
                 "Pre-release module format not supported".to_owned(),
             ))),

@@ -5,7 +5,7 @@ mod stream;
 use std::io::{self, Write};
 
 use crate::base::num::fmt_f64;
-use crate::keyspace::value::hash::Hash;
+use crate::keyspace::value::hash::{Hash, Record};
 use crate::keyspace::value::list::{List, NodeView};
 use crate::keyspace::value::packed::Packed;
 use crate::keyspace::value::set::Set;
@@ -39,10 +39,14 @@ impl<W: Write> Writer<W> {
                 ObjectType::SetListpack
             }
             ValueRef::Set(_) => ObjectType::Set,
-            ValueRef::Hash(hash) if hash.as_packed().is_some() => ObjectType::HashListpack,
+            ValueRef::Hash(hash) => match (hash.as_packed().is_some(), hash.next_expiry()) {
+                (true, None) => ObjectType::HashListpack,
+                (true, Some(_)) => ObjectType::HashListpackEx,
+                (false, None) => ObjectType::Hash,
+                (false, Some(_)) => ObjectType::HashMetadata,
+            },
             ValueRef::Zset(zset) if is_small(zset) => ObjectType::ZsetListpack,
             ValueRef::Zset(_) => ObjectType::Zset2,
-            ValueRef::Hash(_) => ObjectType::Hash,
             ValueRef::Stream(_) if self.has_active_times() => ObjectType::StreamListpacks3,
             ValueRef::Stream(_) => ObjectType::StreamListpacks2,
         }
@@ -146,6 +150,9 @@ impl<W: Write> Writer<W> {
     }
 
     fn hash_object(&mut self, hash: &Hash) -> io::Result<()> {
+        if let Some(earliest) = hash.next_expiry() {
+            return self.timed_hash_object(hash, earliest);
+        }
         if let Some(packed) = hash.as_packed() {
             return self.packed(packed);
         }
@@ -155,6 +162,30 @@ impl<W: Write> Writer<W> {
             self.elem(record.value)?;
         }
         Ok(())
+    }
+
+    /// A hash whose fields expire; `load::timed` draws both forms. Redis keeps and expects the
+    /// fields of a listpack in the order of their expiry.
+    fn timed_hash_object(&mut self, hash: &Hash, earliest: i64) -> io::Result<()> {
+        self.raw(&earliest.to_le_bytes())?;
+        if hash.as_packed().is_none() {
+            self.length(hash.len() as u64)?;
+            for record in hash.iter() {
+                let after = record.expire_ms.map_or(0, |at| at - earliest + 1);
+                self.length(after.unsigned_abs())?;
+                self.elem(record.key)?;
+                self.elem(record.value)?;
+            }
+            return Ok(());
+        }
+        let mut records: Vec<Record<'_>> = hash.iter().collect();
+        records.sort_by_key(|record| (record.expire_ms.is_none(), record.expire_ms));
+        for record in records {
+            self.listpack.push_elem(record.key);
+            self.listpack.push_elem(record.value);
+            self.listpack.push_int(record.expire_ms.unwrap_or(0));
+        }
+        self.built_listpack()
     }
 }
 

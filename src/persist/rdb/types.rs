@@ -4,6 +4,8 @@
 pub const MAX_READ_VERSION: i64 = 12;
 /// The version written unless the configuration asks for an older one (Redis 7.2).
 pub const DEFAULT_VERSION: u16 = 11;
+/// The version that hashes came with whose fields expire (Redis 7.4). Written when there are such.
+pub const FIELD_EXPIRY_VERSION: u16 = 12;
 /// The oldest version the writer can be asked for (Redis 7.0).
 pub const MIN_WRITE_VERSION: u16 = 10;
 

@@ -9,9 +9,8 @@
 //! EOF, CRC-64 of everything before (zero when it was not computed)
 //! ```
 //!
-//! The version in front does not bound the types inside: readers go by the type byte. It is
-//! the oldest version whose types carry all that is usually stored; a hash with expiring fields
-//! has a type of its own, which every server that knows such hashes reads under any version.
+//! The version in front is the oldest one that has all types inside: the configured one, unless
+//! fields of hashes expire ([`Writer::carry_field_expiry`]).
 
 use std::io::{self, Write};
 
@@ -21,8 +20,9 @@ use crate::base::num::parse_i64;
 use crate::persist::rdb::elems::Elem;
 use crate::persist::rdb::listpack;
 use crate::persist::rdb::types::{
-    DEFAULT_VERSION, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, MIN_WRITE_VERSION, OP_AUX, OP_EOF,
-    OP_EXPIRETIME_MS, OP_FREQ, OP_FUNCTION2, OP_IDLE, OP_RESIZEDB, OP_SELECTDB, ObjectType,
+    DEFAULT_VERSION, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, FIELD_EXPIRY_VERSION,
+    MIN_WRITE_VERSION, OP_AUX, OP_EOF, OP_EXPIRETIME_MS, OP_FREQ, OP_FUNCTION2, OP_IDLE,
+    OP_RESIZEDB, OP_SELECTDB, ObjectType,
 };
 
 const BUFFER: usize = 64 << 10;
@@ -131,6 +131,11 @@ impl<W: Write> Writer<W> {
             db: None,
             listpack: listpack::Builder::default(),
         }
+    }
+
+    /// Raises the version to one that has hashes whose fields expire. Comes before the header.
+    pub fn carry_field_expiry(&mut self) {
+        self.config.version = self.config.version.max(FIELD_EXPIRY_VERSION);
     }
 
     /// How it writes.

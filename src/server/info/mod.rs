@@ -100,8 +100,8 @@ fn keyspace(databases: &[DbInfo], out: &mut String) {
     for (n, db) in databases.iter().enumerate().filter(|(_, db)| db.keys > 0) {
         let _ = write!(
             out,
-            "db{n}:keys={},expires={},avg_ttl={},subexpiry=0\r\n",
-            db.keys, db.volatile, db.average_ttl_ms
+            "db{n}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",
+            db.keys, db.volatile, db.average_ttl_ms, db.timed
         );
     }
 }

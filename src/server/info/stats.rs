@@ -212,7 +212,7 @@ pub fn stats(parts: &Parts, out: &mut String) {
 
 /// The part of Stats that tells of keys, channels and what is counted beside them.
 fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
-    line(out, "expired_subkeys", 0);
+    line(out, "expired_subkeys", t.expired_fields);
     line(out, "expired_keys", t.expired);
     line(out, "expired_stale_perc", "0.00");
     line(out, "expired_time_cap_reached_count", 0);

@@ -8,6 +8,7 @@
 //! 0xF0 l32                    string of 4096 bytes or more
 //! 0xF1 i16 | 0xF2 i24 | 0xF3 i32 | 0xF4 i48 | 0xF5 i64     integers
 //! 0xF6 u16                    pages only: the element lies outside, in this slot
+//! 0xF7 u48                    in front of a hash's value: when its field expires, Unix milliseconds
 //! ```
 //!
 //! Multi-byte values are little endian unless said otherwise.
@@ -16,12 +17,23 @@
 //! 1. An element that is the canonical decimal text of an i64 is stored as that integer, in its
 //!    shortest form, and reads back byte for byte; "-0", "01", "+1" stay strings.
 //! 2. So each byte string has exactly one encoding, and no encoding is a prefix of another: two
-//!    elements are equal if their encodings are, and a search compares bytes only.
+//!    elements are equal if their encodings are, and a search compares bytes only. An expiry in
+//!    front of a value counts as part of it: [`span`] and [`read`] pass over both, and no key has
+//!    one.
 
 use crate::base::num;
 
 /// Marks an element that a page keeps outside of itself.
 pub(in crate::keyspace::value) const OUTSIDE: u8 = 0xF6;
+
+/// Marks the expiry of a hash's field.
+const EXPIRY: u8 = 0xF7;
+
+/// Bytes of an expiry with its mark.
+const EXPIRY_LEN: usize = 7;
+
+/// The latest expiry that can be kept, Unix milliseconds.
+pub const MAX_EXPIRY_MS: i64 = (1 << 48) - 1;
 
 const STR12: u8 = 0xE0;
 const STR32: u8 = 0xF0;
@@ -154,6 +166,16 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    /// The expiry of the value that follows, which is between 0 and [`MAX_EXPIRY_MS`].
+    pub fn expiry(at_ms: i64) -> Encoded<'static> {
+        let [a, b, c, d, e, f, ..] = at_ms.clamp(0, MAX_EXPIRY_MS).to_le_bytes();
+        Encoded {
+            head: [EXPIRY, a, b, c, d, e, f, 0, 0],
+            head_len: EXPIRY_LEN as u8,
+            body: &[],
+        }
+    }
+
     fn string(body: &'a [u8]) -> Encoded<'a> {
         let len = body.len();
         let [l0, l1, l2, l3, ..] = len.to_le_bytes();
@@ -265,6 +287,10 @@ fn span_long(buf: &[u8]) -> usize {
         [INT32, ..] => 5,
         [INT48, ..] => 7,
         [INT64, ..] => 9,
+        [EXPIRY, _, _, _, _, _, _, ref value @ ..] => match value.first() {
+            Some(&EXPIRY) | None => 0,
+            Some(_) => EXPIRY_LEN + span(value),
+        },
         _ => 0,
     }
 }
@@ -292,12 +318,32 @@ pub(in crate::keyspace::value) fn read(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> 
         [INT48, a, b, c, d, e, f, ref rest @ ..] => {
             (i64::from_le_bytes([0, 0, a, b, c, d, e, f]) >> 16, rest)
         }
+        [EXPIRY, _, _, _, _, _, _, ref value @ ..] if value.first() != Some(&EXPIRY) => {
+            return read(value);
+        }
         [INT64, a, b, c, d, e, f, g, h, ref rest @ ..] => {
             (i64::from_le_bytes([a, b, c, d, e, f, g, h]), rest)
         }
         _ => return None,
     };
     Some((Elem::Int(int), rest))
+}
+
+/// The expiry that `buf` begins with, as it is stored, and what follows.
+pub(in crate::keyspace::value) fn strip_expiry(buf: &[u8]) -> (&[u8], &[u8]) {
+    let len = match buf.first() {
+        Some(&EXPIRY) => EXPIRY_LEN,
+        _ => 0,
+    };
+    buf.split_at_checked(len).unwrap_or_default()
+}
+
+/// The expiry that `buf` begins with, if it does, Unix milliseconds.
+pub(in crate::keyspace::value) fn expiry_of(buf: &[u8]) -> Option<i64> {
+    match *buf {
+        [EXPIRY, a, b, c, d, e, f, ..] => Some(i64::from_le_bytes([a, b, c, d, e, f, 0, 0])),
+        _ => None,
+    }
 }
 
 fn string(rest: &[u8], len: usize) -> Option<(Elem<'_>, &[u8])> {
@@ -414,6 +460,22 @@ mod tests {
                 assert!(read(&out[..cut]).is_none());
             }
         }
+    }
+
+    #[test]
+    fn an_expiry_belongs_to_the_value_behind_it() {
+        for at_ms in [0, 1, 1_700_000_000_000, MAX_EXPIRY_MS] {
+            let mut out = Vec::new();
+            Encoded::expiry(at_ms).append(&mut out);
+            assert_eq!(span(&out), 0, "an expiry without a value is nothing");
+            Encoded::new(Elem::Bytes(b"value")).append(&mut out);
+            assert_eq!((span(&out), expiry_of(&out)), (out.len(), Some(at_ms)));
+            let (elem, rest) = read(&out).unwrap();
+            assert_eq!((elem, rest), (Elem::Bytes(b"value"), &b""[..]));
+            assert_eq!(strip_expiry(&out).1, b"\x05value");
+        }
+        assert_eq!(strip_expiry(b"\x01a"), (&b""[..], &b"\x01a"[..]));
+        assert_eq!(expiry_of(b"\x01a"), None);
     }
 
     #[test]

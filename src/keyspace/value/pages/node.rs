@@ -2,13 +2,12 @@
 //!
 //! The ranges of a node's children lie side by side and cover the node's own range; the first
 //! child starts where the node does. Leaves hold pages, inner nodes hold nodes with the number of
-//! records below them. A write makes unique (`Arc::make_mut`) only the nodes on its path.
+//! records below them and their earliest expiry. A write makes unique (`Arc::make_mut`) only the nodes on its path.
 
 use std::sync::Arc;
 
-use super::super::packed::Elem;
 use super::page::Page;
-use super::{Key, SPACE};
+use super::{Edit, Key, Lifetime, NEVER, Record, SPACE};
 
 /// A node with this many children splits in two.
 const FANOUT: usize = 64;
@@ -35,6 +34,8 @@ pub(super) struct Slot<const VALUES: bool> {
 pub(super) struct Child<const VALUES: bool> {
     lo: u64,
     len: usize,
+    /// The earliest expiry among the records below, [`NEVER`] if none has one.
+    earliest: i64,
     pub node: Arc<Node<VALUES>>,
 }
 
@@ -46,6 +47,28 @@ struct Range {
 }
 
 const WHOLE: Range = Range { lo: 0, hi: SPACE };
+
+impl<const VALUES: bool> Child<VALUES> {
+    fn new(lo: u64, node: Arc<Node<VALUES>>) -> Self {
+        Child {
+            lo,
+            len: node.len(),
+            earliest: node.earliest(),
+            node,
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Edited {
+    /// It was not there before.
+    pub created: bool,
+    /// The expiry it had.
+    pub before: Option<i64>,
+    /// The expiry it has.
+    pub after: Option<i64>,
+}
 
 /// What has the start of a range.
 trait Ranged {
@@ -131,6 +154,34 @@ impl<const VALUES: bool> Node<VALUES> {
         }
     }
 
+    /// The earliest expiry among the records below, [`NEVER`] if none has one.
+    pub fn earliest(&self) -> i64 {
+        let first = match self {
+            Node::Leaf(slots) => slots.iter().map(|slot| slot.page.earliest()).min(),
+            Node::Inner(children) => children.iter().map(|child| child.earliest).min(),
+        };
+        first.unwrap_or(NEVER)
+    }
+
+    /// Hands the records that are due at `now_ms` on to `each` until it says `false`.
+    pub fn due<'a>(&'a self, now_ms: i64, each: &mut impl FnMut(Record<'a>) -> bool) -> bool {
+        match self {
+            Node::Leaf(slots) => {
+                let due = slots.iter().filter(|slot| slot.page.earliest() <= now_ms);
+                let mut records = due.flat_map(|Slot { page, .. }| {
+                    let due = move |at: &usize| page.expiry(*at).is_some_and(|ms| ms <= now_ms);
+                    let entries = (0..page.len()).filter(due);
+                    entries.filter_map(|at| page.record(at))
+                });
+                records.all(each)
+            }
+            Node::Inner(children) => {
+                let mut due = children.iter().filter(|child| child.earliest <= now_ms);
+                due.all(|child| child.node.due(now_ms, each))
+            }
+        }
+    }
+
     /// The page whose range holds a position, and that range.
     pub fn page_at(&self, position: u64) -> Option<(&Page<VALUES>, u64, u64)> {
         let mut node = self;
@@ -186,58 +237,53 @@ impl<const VALUES: bool> Node<VALUES> {
         }
     }
 
-    /// Sets a key's value under a root, which grows by a level when it is full; true if the key is
-    /// new. `bytes` follows the bytes of the pages.
-    pub fn upsert_root(
+    /// Edits the record of a key under a root, which grows by a level when it is full. `bytes`
+    /// follows the bytes of the pages.
+    pub fn edit_root(
         root: &mut Arc<Self>,
         key: &Key<'_>,
-        value: Elem<'_>,
+        edit: Edit<'_>,
         bytes: &mut usize,
-    ) -> bool {
-        let (created, sprout) = Arc::make_mut(root).upsert(WHOLE, key, value, bytes);
+    ) -> Edited {
+        let (edited, sprout) = Arc::make_mut(root).edit(WHOLE, key, edit, bytes);
         if let Some(Sprout { lo, node }) = sprout {
-            let first = Child {
-                lo: 0,
-                len: root.len(),
-                node: Arc::clone(root),
-            };
-            let second = Child {
-                lo,
-                len: node.len(),
-                node,
-            };
+            let first = Child::new(0, Arc::clone(root));
+            let second = Child::new(lo, node);
             *root = Arc::new(Node::Inner(vec![first, second]));
         }
-        created
+        edited
     }
 
-    fn upsert(
+    fn edit(
         &mut self,
         range: Range,
         key: &Key<'_>,
-        value: Elem<'_>,
+        edit: Edit<'_>,
         bytes: &mut usize,
-    ) -> (bool, Option<Sprout<VALUES>>) {
-        let created = match self {
-            Node::Leaf(slots) => upsert_page(slots, range, key, value, bytes),
+    ) -> (Edited, Option<Sprout<VALUES>>) {
+        let edited = match self {
+            Node::Leaf(slots) => edit_page(slots, range, key, edit, bytes),
             Node::Inner(children) => {
                 let at = range.locate(children, key.position);
                 let below = range.of(children, at);
                 let Some(child) = children.get_mut(at) else {
-                    return (false, None);
+                    return (Edited::default(), None);
                 };
-                let (created, sprout) =
-                    Arc::make_mut(&mut child.node).upsert(below, key, value, bytes);
-                child.len += usize::from(created);
-                if let Some(Sprout { lo, node }) = sprout {
-                    let len = node.len();
-                    child.len -= len;
-                    children.insert(at + 1, Child { lo, len, node });
+                let node = Arc::make_mut(&mut child.node);
+                let (edited, sprout) = node.edit(below, key, edit, bytes);
+                child.len += usize::from(edited.created);
+                if edited.before != edited.after || sprout.is_some() {
+                    child.earliest = node.earliest();
                 }
-                created
+                if let Some(Sprout { lo, node }) = sprout {
+                    let second = Child::new(lo, node);
+                    child.len -= second.len;
+                    children.insert(at + 1, second);
+                }
+                edited
             }
         };
-        (created, self.split())
+        (edited, self.split())
     }
 
     fn split(&mut self) -> Option<Sprout<VALUES>> {
@@ -260,8 +306,13 @@ impl<const VALUES: bool> Node<VALUES> {
         })
     }
 
-    /// Removes a key under a root, which shrinks by a level when it has one child left.
-    pub fn remove_root(root: &mut Arc<Self>, key: &Key<'_>, bytes: &mut usize) -> bool {
+    /// Removes a key under a root, which shrinks by a level when it has one child left. The expiry
+    /// that the record had, `None` if there was none such.
+    pub fn remove_root(
+        root: &mut Arc<Self>,
+        key: &Key<'_>,
+        bytes: &mut usize,
+    ) -> Option<Option<i64>> {
         let removed = Arc::make_mut(root).remove(WHOLE, key, bytes);
         while let Node::Inner(children) = &**root
             && let [only] = children.as_slice()
@@ -271,22 +322,23 @@ impl<const VALUES: bool> Node<VALUES> {
         removed
     }
 
-    fn remove(&mut self, range: Range, key: &Key<'_>, bytes: &mut usize) -> bool {
+    fn remove(&mut self, range: Range, key: &Key<'_>, bytes: &mut usize) -> Option<Option<i64>> {
         match self {
             Node::Leaf(slots) => remove_from_page(slots, range, key, bytes),
             Node::Inner(children) => {
                 let at = range.locate(children, key.position);
                 let below = range.of(children, at);
-                let Some(child) = children.get_mut(at) else {
-                    return false;
-                };
+                let child = children.get_mut(at)?;
                 let node = Arc::make_mut(&mut child.node);
-                let removed = node.remove(below, key, bytes);
-                child.len -= usize::from(removed);
+                let removed = node.remove(below, key, bytes)?;
+                child.len -= 1;
+                if removed.is_some() {
+                    child.earliest = node.earliest();
+                }
                 if node.children() < FEW {
                     merge_child(children, at);
                 }
-                removed
+                Some(removed)
             }
         }
     }
@@ -302,30 +354,40 @@ impl<const VALUES: bool> Node<VALUES> {
     }
 }
 
-fn upsert_page<const VALUES: bool>(
+fn edit_page<const VALUES: bool>(
     slots: &mut Vec<Slot<VALUES>>,
     range: Range,
     key: &Key<'_>,
-    value: Elem<'_>,
+    edit: Edit<'_>,
     bytes: &mut usize,
-) -> bool {
+) -> Edited {
     let at = range.locate(slots, key.position);
     let Range { lo, hi } = range.of(slots, at);
     let Some(Slot { page, .. }) = slots.get_mut(at) else {
-        return false;
+        return Edited::default();
     };
-    let before = page.size_bytes();
+    let bytes_before = page.size_bytes();
     let found = page.find(key, lo, hi);
-    match found {
-        Ok(entry) if VALUES => page.set_value(entry, value),
-        Ok(_) => return false,
-        Err(entry) => page.insert(entry, key, value, lo),
+    let before = match found {
+        Ok(entry) if VALUES => page.expiry(entry),
+        _ => None,
+    };
+    let after = match edit {
+        Edit::Value(_, Lifetime::Kept) => before,
+        Edit::Value(_, Lifetime::Until(at_ms)) | Edit::Expiry(Some(at_ms)) => Some(at_ms),
+        Edit::Value(_, Lifetime::Endless) | Edit::Expiry(None) => None,
+    };
+    match (found, edit) {
+        (Ok(entry), Edit::Value(value, _)) if VALUES => page.set_value(entry, value, after),
+        (Ok(entry), Edit::Expiry(_)) if VALUES => page.set_expiry(entry, after),
+        (Err(entry), Edit::Value(value, _)) => page.insert(entry, key, (value, after), lo),
+        _ => return Edited::default(),
     }
-    let mut after = page.size_bytes();
+    let mut bytes_after = page.size_bytes();
     if page.is_full()
         && let Some((left, start, right)) = page.split(lo, hi)
     {
-        after = left.size_bytes() + right.size_bytes();
+        bytes_after = left.size_bytes() + right.size_bytes();
         *page = left;
         slots.insert(
             at + 1,
@@ -335,8 +397,12 @@ fn upsert_page<const VALUES: bool>(
             },
         );
     }
-    *bytes = *bytes + after - before;
-    found.is_err()
+    *bytes = *bytes + bytes_after - bytes_before;
+    Edited {
+        created: found.is_err(),
+        before,
+        after,
+    }
 }
 
 fn remove_from_page<const VALUES: bool>(
@@ -344,15 +410,12 @@ fn remove_from_page<const VALUES: bool>(
     range: Range,
     key: &Key<'_>,
     bytes: &mut usize,
-) -> bool {
+) -> Option<Option<i64>> {
     let at = range.locate(slots, key.position);
     let Range { lo, hi } = range.of(slots, at);
-    let Some(Slot { page, .. }) = slots.get_mut(at) else {
-        return false;
-    };
-    let Ok(entry) = page.find(key, lo, hi) else {
-        return false;
-    };
+    let Slot { page, .. } = slots.get_mut(at)?;
+    let entry = page.find(key, lo, hi).ok()?;
+    let expiry = if VALUES { page.expiry(entry) } else { None };
     let before = page.size_bytes();
     page.remove(entry);
     *bytes = *bytes + page.size_bytes() - before;
@@ -378,7 +441,7 @@ fn remove_from_page<const VALUES: bool>(
             break;
         }
     }
-    true
+    Some(expiry)
 }
 
 /// Merges the child at `at` with a neighbour, if the two fit in one node.
@@ -392,6 +455,7 @@ fn merge_child<const VALUES: bool>(children: &mut Vec<Child<VALUES>>, at: usize)
         }
         Arc::make_mut(&mut a.node).absorb(&b.node);
         a.len += b.len;
+        a.earliest = a.earliest.min(b.earliest);
         children.remove(left + 1);
         return;
     }

@@ -4,6 +4,7 @@
 //! block body: | index: n entries, room for a multiple of 16 | records |
 //! entry:      | offset u16 | fragment u16 |                 (little endian)
 //! record:     | key | value, in pages with values |         (encoded as in `packed`)
+//!             a value may have its expiry in front
 //! ```
 //!
 //! A fragment is 16 bits of the position: `(position - lo) >> shift`, where `lo` is the start of
@@ -15,12 +16,17 @@
 //! A split keeps the fragments of both halves at the same shift; only when fewer than 12 bits tell
 //! the records of a half apart are its keys hashed again.
 
+mod builder;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::packed::{Block, Elem, Encoded, OUTSIDE, read, size_class, span};
-use super::{Key, Record, position};
+use super::super::packed::{
+    Block, Elem, Encoded, OUTSIDE, expiry_of, read, size_class, span, strip_expiry,
+};
+use super::{Key, NEVER, Record, position};
+use builder::Builder;
 
 /// A body longer than this splits: the allocation with its header is then at most 4 KiB.
 const BODY_MAX: usize = 4096 - 8;
@@ -48,6 +54,8 @@ pub(super) struct Page<const VALUES: bool> {
     block: Block,
     /// Elements too long for the page, by slot; an empty one is a free slot.
     outside: Option<Arc<Vec<Bytes>>>,
+    /// The earliest expiry among its records, [`NEVER`] if none has one.
+    earliest: i64,
     len: u16,
     shift: u8,
 }
@@ -91,6 +99,7 @@ impl<const VALUES: bool> Page<VALUES> {
         Page {
             block: Block::concat(&[]),
             outside: None,
+            earliest: NEVER,
             len: 0,
             shift: shift_for(width),
         }
@@ -99,6 +108,11 @@ impl<const VALUES: bool> Page<VALUES> {
     /// Number of records.
     pub fn len(&self) -> usize {
         usize::from(self.len)
+    }
+
+    /// The earliest expiry among its records, [`NEVER`] if none has one.
+    pub fn earliest(&self) -> i64 {
+        self.earliest
     }
 
     /// Bytes taken from the allocator, elements outside included.
@@ -190,18 +204,44 @@ impl<const VALUES: bool> Page<VALUES> {
     /// The record of an index entry.
     pub fn record(&self, at: usize) -> Option<Record<'_>> {
         let (key, rest) = self.elem(self.tail_of(at))?;
-        let value = if VALUES {
-            self.elem(rest)?.0
-        } else {
-            Elem::Bytes(b"")
-        };
-        Some(Record { key, value })
+        if !VALUES {
+            return Some(Record::of_key(key));
+        }
+        Some(Record {
+            key,
+            value: self.elem(strip_expiry(rest).1)?.0,
+            expire_ms: expiry_of(rest),
+        })
+    }
+
+    /// The stored value of an index entry, its expiry in front.
+    fn value_of(&self, at: usize) -> &[u8] {
+        let tail = self.tail_of(at);
+        tail.get(span(tail)..).unwrap_or_default()
+    }
+
+    /// The expiry of an index entry.
+    pub fn expiry(&self, at: usize) -> Option<i64> {
+        expiry_of(self.value_of(at))
+    }
+
+    /// Follows the change of a record's expiry.
+    fn note_expiry(&mut self, before: Option<i64>, after: Option<i64>) {
+        if before == after {
+            return;
+        }
+        if let Some(at_ms) = after {
+            self.earliest = self.earliest.min(at_ms);
+        }
+        if before == Some(self.earliest) {
+            let all = (0..self.len()).filter_map(|at| self.expiry(at));
+            self.earliest = all.min().unwrap_or(NEVER);
+        }
     }
 
     /// The value of an index entry, if it lies outside.
     pub fn shared_value(&self, at: usize) -> Option<Bytes> {
-        let tail = self.tail_of(at);
-        self.outside(tail.get(span(tail)..)?).cloned()
+        self.outside(strip_expiry(self.value_of(at)).1).cloned()
     }
 
     fn position_at(&self, tail: &[u8]) -> u64 {
@@ -288,7 +328,13 @@ impl<const VALUES: bool> Page<VALUES> {
     }
 
     /// Inserts a record where `find` said that its key belongs.
-    pub fn insert(&mut self, at: usize, key: &Key<'_>, value: Elem<'_>, lo: u64) {
+    pub fn insert(
+        &mut self,
+        at: usize,
+        key: &Key<'_>,
+        (value, expire_ms): (Elem<'_>, Option<i64>),
+        lo: u64,
+    ) {
         let fragment = self.fragment(key.position, lo);
         let stored_key = self.store(key.encoded);
         let stored_value = VALUES.then(|| self.store(Encoded::new(value)));
@@ -300,10 +346,12 @@ impl<const VALUES: bool> Page<VALUES> {
         // Fits in 16 bits: a page splits beyond 4 KiB, and a record is at most about 2 KiB. A page
         // cannot split only while all its keys share a position, which seeded hashing denies.
         let offset = (end - index_bytes(len + 1)) as u16;
-        let record_len = stored_key.len() + stored_value.map_or(0, |value| value.len());
-        let gap = stored_key.write(self.block.splice(end, 0, record_len));
-        if let Some(value) = stored_value {
-            value.write(gap);
+        let expiry = expire_ms.map(Encoded::expiry);
+        let parts = [Some(stored_key), expiry, stored_value];
+        let record_len = parts.iter().flatten().map(Encoded::len).sum();
+        let mut gap = self.block.splice(end, 0, record_len);
+        for part in parts.iter().flatten() {
+            gap = part.write(gap);
         }
         let index = self
             .block
@@ -315,6 +363,7 @@ impl<const VALUES: bool> Page<VALUES> {
             *entry = Entry { fragment, offset }.raw();
         }
         self.len += 1;
+        self.note_expiry(None, expire_ms);
     }
 
     /// Replaces `old` bytes at an offset among the records by a gap of `new` bytes.
@@ -336,25 +385,49 @@ impl<const VALUES: bool> Page<VALUES> {
         self.block.splice(records + offset, old, new)
     }
 
-    /// Replaces the value of an index entry.
-    pub fn set_value(&mut self, at: usize, value: Elem<'_>) {
-        let tail = self.tail_of(at);
-        let key_len = span(tail);
-        let old = tail.get(key_len..).unwrap_or_default();
-        let (old_len, old_slot) = (span(old), slot_of(old));
+    /// Where the stored value of an index entry begins among the records.
+    fn value_offset(&self, at: usize) -> usize {
         let offset = self
             .index()
             .get(at)
             .map_or(0, |&raw| Entry::read(raw).offset);
+        usize::from(offset) + span(self.tail(offset))
+    }
+
+    /// Replaces the value of an index entry and its expiry.
+    pub fn set_value(&mut self, at: usize, value: Elem<'_>, expire_ms: Option<i64>) {
+        let old = self.value_of(at);
+        let (old_len, old_slot, before) = (span(old), slot_of(old), expiry_of(old));
+        let offset = self.value_offset(at);
         self.free(old_slot);
         let value = self.store(Encoded::new(value));
-        value.write(self.splice(usize::from(offset) + key_len, old_len, value.len()));
+        match expire_ms.map(Encoded::expiry) {
+            None => value.write(self.splice(offset, old_len, value.len())),
+            Some(expiry) => {
+                let gap = self.splice(offset, old_len, expiry.len() + value.len());
+                value.write(expiry.write(gap))
+            }
+        };
+        self.note_expiry(before, expire_ms);
+    }
+
+    /// Sets or clears the expiry of an index entry.
+    pub fn set_expiry(&mut self, at: usize, expire_ms: Option<i64>) {
+        let old = self.value_of(at);
+        let (old_len, before) = (strip_expiry(old).0.len(), expiry_of(old));
+        let offset = self.value_offset(at);
+        match expire_ms.map(Encoded::expiry) {
+            None => self.splice(offset, old_len, 0),
+            Some(expiry) => expiry.write(self.splice(offset, old_len, expiry.len())),
+        };
+        self.note_expiry(before, expire_ms);
     }
 
     /// Removes the record of an index entry.
     pub fn remove(&mut self, at: usize) {
         let record = self.encoded(self.tail_of(at));
         let record_len = record.len();
+        let before = self.expiry(at);
         let slots = [
             slot_of(record),
             record.get(span(record)..).and_then(slot_of),
@@ -377,6 +450,7 @@ impl<const VALUES: bool> Page<VALUES> {
         if self.len().is_multiple_of(GROUP) {
             self.block.splice(self.len() * ENTRY, GROUP * ENTRY, 0);
         }
+        self.note_expiry(before, None);
     }
 
     /// Closes a gap among the records with the last record, if it is as long: the usual case,
@@ -491,60 +565,8 @@ impl<const VALUES: bool> Page<VALUES> {
 }
 
 fn slot_of(tail: &[u8]) -> Option<u16> {
-    match *tail {
+    match *strip_expiry(tail).1 {
         [OUTSIDE, a, b, ..] => Some(u16::from_le_bytes([a, b])),
         _ => None,
-    }
-}
-
-/// A page in the making.
-struct Builder<const VALUES: bool> {
-    entries: Vec<Entry>,
-    records: Vec<u8>,
-    outside: Vec<Bytes>,
-    shift: u8,
-}
-
-impl<const VALUES: bool> Builder<VALUES> {
-    fn new(shift: u8) -> Self {
-        Builder {
-            entries: Vec::new(),
-            records: Vec::new(),
-            outside: Vec::new(),
-            shift,
-        }
-    }
-
-    /// Copies an encoded record of another page.
-    fn push(&mut self, page: &Page<VALUES>, record: &[u8], fragment: u16) {
-        let offset = self.records.len() as u16;
-        self.entries.push(Entry { fragment, offset });
-        if page.outside.is_none() {
-            self.records.extend_from_slice(record);
-            return;
-        }
-        let (key, value) = record.split_at_checked(span(record)).unwrap_or_default();
-        for elem in [key, value] {
-            match page.outside(elem) {
-                Some(bytes) => {
-                    Encoded::outside(self.outside.len() as u16).append(&mut self.records);
-                    self.outside.push(bytes.clone());
-                }
-                None => self.records.extend_from_slice(elem),
-            }
-        }
-    }
-
-    fn finish(mut self) -> Page<VALUES> {
-        self.entries.sort_unstable();
-        let len = self.entries.len();
-        let mut index: Vec<u8> = self.entries.iter().flat_map(|entry| entry.raw()).collect();
-        index.resize(index_bytes(len), 0);
-        Page {
-            block: Block::concat(&[&index, &self.records]),
-            outside: (!self.outside.is_empty()).then(|| Arc::new(self.outside)),
-            len: len as u16,
-            shift: self.shift,
-        }
     }
 }

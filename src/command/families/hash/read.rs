@@ -1,0 +1,277 @@
+//! Reads of many fields: all of them, random ones, and a scan. Fields that are due are passed over.
+
+use super::super::scan::{ScanOptions, Scanned, parse_cursor};
+use super::{arg, bulk};
+use crate::base::{glob, num, random};
+use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::keyspace::value::hash::{Hash, Record};
+use crate::keyspace::value::packed::Elem;
+use crate::keyspace::value::pages::distinct_ranks;
+use crate::oplog::effect::Effect;
+use crate::resp::reply::Reply;
+
+/// Replies of more fields than this are formatted after the locks are released.
+const DEFER_ABOVE: usize = 512;
+
+/// How many fields, repeated ones counted, HRANDFIELD replies with at most. The bound is ours: a
+/// negative count asks for a reply of any length, whatever the hash's size.
+const MAX_REPEATED: i64 = 1 << 24;
+
+/// Fields that are due which HRANDFIELD removes at most before it chooses among the others.
+const EXPIRE_MAX: usize = 1024;
+
+/// Which halves of a record a reply shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Fields,
+    Values,
+    Both,
+}
+
+fn show(hash: &Hash, now_ms: i64, what: Show, reply: &mut Reply) {
+    match what {
+        Show::Both => reply.map(hash.live_len(now_ms)),
+        Show::Fields | Show::Values => reply.array(hash.live_len(now_ms)),
+    }
+    for record in hash.iter().filter(|record| !record.is_due(now_ms)) {
+        if what != Show::Values {
+            bulk(reply, record.key);
+        }
+        if what != Show::Fields {
+            bulk(reply, record.value);
+        }
+        if !reply.breathe() {
+            break;
+        }
+    }
+}
+
+fn whole(ctx: &mut Ctx<'_>, key: &[u8], what: Show, reply: &mut Reply) -> Outcome {
+    let now_ms = ctx.unit.fields_now();
+    match ctx.read_as::<Hash>(key)? {
+        None if what == Show::Both => reply.map(0),
+        None => reply.array(0),
+        Some(hash) if hash.len() > DEFER_ABOVE => {
+            let hash = hash.clone();
+            reply.deferred_of(hash.len(), Box::new(move |r| show(&hash, now_ms, what, r)));
+        }
+        Some(hash) => show(hash, now_ms, what, reply),
+    }
+    Ok(Effect::None)
+}
+
+/// `HKEYS key`
+pub(super) fn hkeys(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    whole(ctx, arg(args, 1), Show::Fields, reply)
+}
+
+/// `HVALS key`
+pub(super) fn hvals(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    whole(ctx, arg(args, 1), Show::Values, reply)
+}
+
+/// `HGETALL key`
+pub(super) fn hgetall(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    whole(ctx, arg(args, 1), Show::Both, reply)
+}
+
+/// `HRANDFIELD key [count [WITHVALUES]]`
+pub(super) fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let key = arg(args, 1);
+    let with_values = match args.get(3..).unwrap_or_default() {
+        [] => false,
+        [word] if word.eq_ignore_ascii_case(b"withvalues") => true,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let now_ms = ctx.unit.fields_now();
+    let Some(count) = args.get(2) else {
+        expire_some(ctx, key, now_ms)?;
+        let hash = ctx.read_as::<Hash>(key)?;
+        match hash.and_then(|hash| random_field(hash, now_ms)) {
+            None => reply.null(),
+            Some(record) => bulk(reply, record.key),
+        }
+        return Ok(Effect::None);
+    };
+    let count = num::parse_i64(count).ok_or(CommandError::NOT_INTEGER)?;
+    let max = i64::MAX / if with_values { 2 } else { 1 };
+    if count < -max || count > max {
+        return Err(CommandError::new("ERR value is out of range"));
+    }
+    expire_some(ctx, key, now_ms)?;
+    match ctx.read_as::<Hash>(key)? {
+        Some(_) if count < -MAX_REPEATED => {
+            return Err(CommandError::new("ERR value is out of range"));
+        }
+        Some(hash) if count.unsigned_abs() > DEFER_ABOVE as u64 => {
+            let hash = hash.clone();
+            let elements = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            let elements = if count < 0 {
+                elements
+            } else {
+                elements.min(hash.len())
+            };
+            let write = move |r: &mut Reply| random_fields(&hash, now_ms, count, with_values, r);
+            reply.deferred_of(elements, Box::new(write));
+        }
+        Some(hash) if count != 0 => random_fields(hash, now_ms, count, with_values, reply),
+        _ => reply.array(0),
+    }
+    Ok(Effect::None)
+}
+
+/// Removes what is due before a random field is chosen.
+fn expire_some(ctx: &mut Ctx<'_>, key: &[u8], now_ms: i64) -> Result<(), CommandError> {
+    if ctx.lookup::<Hash>(key)?.is_some_and(|h| h.has_due(now_ms)) {
+        let db = ctx.db();
+        ctx.unit.expire_due_fields(db, key, EXPIRE_MAX);
+    }
+    Ok(())
+}
+
+/// The fields that are not due, if some are: too many to have been removed, or not ours to remove.
+fn live_among_due(hash: &Hash, now_ms: i64) -> Option<Vec<Record<'_>>> {
+    let live = || hash.iter().filter(|record| !record.is_due(now_ms));
+    hash.has_due(now_ms).then(|| live().collect())
+}
+
+fn random_of<'a>(live: &[Record<'a>]) -> Option<Record<'a>> {
+    let rank = random::below(live.len() as u64) as usize;
+    live.get(rank).copied()
+}
+
+fn random_field(hash: &Hash, now_ms: i64) -> Option<Record<'_>> {
+    match live_among_due(hash, now_ms) {
+        Some(live) => random_of(&live),
+        None => hash.random(),
+    }
+}
+
+/// Distinct fields for a positive count, fields that may repeat for a negative one.
+fn random_fields(hash: &Hash, now_ms: i64, count: i64, with_values: bool, reply: &mut Reply) {
+    let one = |reply: &mut Reply, key: Elem<'_>, value: Elem<'_>| {
+        if with_values && reply.is_resp3() {
+            reply.array(2);
+        }
+        bulk(reply, key);
+        if with_values {
+            bulk(reply, value);
+        }
+    };
+    let heading = |reply: &mut Reply, n: usize| {
+        reply.array(if with_values && !reply.is_resp3() {
+            n.saturating_mul(2)
+        } else {
+            n
+        });
+    };
+    let n = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let live = live_among_due(hash, now_ms);
+    if count > 0 {
+        let sample = match &live {
+            Some(live) => {
+                let ranks = distinct_ranks(live.len(), n);
+                ranks
+                    .iter()
+                    .filter_map(|at| live.get(*at))
+                    .copied()
+                    .collect()
+            }
+            None => hash.sample(n),
+        };
+        heading(reply, sample.len());
+        sample.iter().for_each(|r| one(reply, r.key, r.value));
+        return;
+    }
+    let any = match &live {
+        Some(live) => live.len(),
+        None => hash.len(),
+    };
+    let n = if any == 0 { 0 } else { n };
+    heading(reply, n);
+    let random = || match &live {
+        Some(live) => random_of(live),
+        None => hash.random(),
+    };
+    for record in (0..n).map_while(|_| random()) {
+        one(reply, record.key, record.value);
+        if !reply.breathe() {
+            break;
+        }
+    }
+}
+
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
+pub(super) fn hscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let cursor = parse_cursor(arg(args, 2))?;
+    let now_ms = ctx.unit.fields_now();
+    let Some(hash) = ctx.read_as::<Hash>(arg(args, 1))? else {
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(Effect::None);
+    };
+    // Only a hash that is there has its options looked at, as in Redis.
+    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Fields)?;
+    let (count, no_values) = (options.count, options.no_values);
+    if count <= DEFER_ABOVE {
+        let wanted = Wanted {
+            pattern: options.pattern,
+            now_ms,
+            no_values,
+        };
+        scan(hash, cursor, count, wanted, reply);
+        return Ok(Effect::None);
+    }
+    let hash = hash.clone();
+    let pattern = options.pattern.map(<[u8]>::to_vec);
+    let elements = count.min(hash.len());
+    let write = move |r: &mut Reply| {
+        let wanted = Wanted {
+            pattern: pattern.as_deref(),
+            now_ms,
+            no_values,
+        };
+        scan(&hash, cursor, count, wanted, r);
+    };
+    reply.deferred_of(elements, Box::new(write));
+    Ok(Effect::None)
+}
+
+/// What a scan shows.
+struct Wanted<'p> {
+    pattern: Option<&'p [u8]>,
+    now_ms: i64,
+    no_values: bool,
+}
+
+fn scan(hash: &Hash, cursor: u64, count: usize, wanted: Wanted<'_>, reply: &mut Reply) {
+    let Wanted {
+        pattern,
+        now_ms,
+        no_values,
+    } = wanted;
+    let mut buffer = itoa::Buffer::new();
+    let mut found = Vec::new();
+    let next = hash.scan(cursor, count, |record| {
+        if record.is_due(now_ms) {
+            return;
+        }
+        if pattern.is_none_or(|p| glob::matches(p, record.key.to_bytes(&mut buffer), false)) {
+            found.push(record);
+        }
+    });
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(if no_values {
+        found.len()
+    } else {
+        found.len() * 2
+    });
+    for record in found {
+        bulk(reply, record.key);
+        if !no_values {
+            bulk(reply, record.value);
+        }
+    }
+}
