@@ -314,7 +314,10 @@ impl Parts {
             replace: request.merge,
         };
         match loading::load_file(&self.engine, &path, mode, &self.load) {
-            Ok(Some(_)) => {
+            Ok(Some(loaded)) => {
+                self.load.keys_loaded.store(loaded.keys, Ordering::Relaxed);
+                let expired = &self.load.keys_expired;
+                expired.store(loaded.expired, Ordering::Relaxed);
                 tracing::warn!("DB reloaded by DEBUG RELOAD");
                 Ok(())
             }

@@ -3,6 +3,7 @@
 use super::super::entry::Meta;
 use super::super::hash;
 use super::super::locks::{SHARD_BITS, shard_of};
+use super::super::value::hash::{Hash, HashLimits, Lifetime};
 use super::*;
 use crate::base::random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,4 +164,51 @@ fn slots_cost_less_than_ten_bytes_an_entry() {
         }
     }
     assert!(worst < 10.0, "{worst}");
+}
+
+#[test]
+fn hashes_with_due_fields_are_reported_until_the_fields_are_gone() {
+    let limits = HashLimits::default();
+    let mut table = Table::new(SHARD_BITS);
+    let ks = keys(5000);
+    for (i, k) in ks.iter().enumerate() {
+        let mut hash = Hash::new();
+        hash.set(b"stays", b"v", &limits);
+        if i % 2 == 0 {
+            hash.set_for(b"goes", b"v", Lifetime::Until(i as i64), &limits);
+        }
+        table.insert(hash::of(k), Entry::new(k, hash.into(), Meta::default()));
+    }
+    assert_eq!((table.timed_len(), table.volatile_len()), (2500, 0));
+    let report = |table: &mut Table, now_ms: i64| {
+        let mut due = BTreeSet::new();
+        let mut from = 0;
+        loop {
+            from = table.with_due_fields(now_ms, from, 2, |at, k| {
+                assert!(at <= now_ms);
+                assert!(due.insert(k.to_vec()));
+            });
+            if from == 0 {
+                return due;
+            }
+        }
+    };
+    let due = report(&mut table, 1000);
+    assert_eq!(due.len(), 501);
+    assert_eq!(report(&mut table, 1000), due);
+    for k in &due {
+        let pos = table.find(hash::of(k), k).unwrap();
+        let before = table.entry(pos).unwrap().next_field_expiry();
+        let entry = table.entry_mut(pos).unwrap();
+        assert!(entry.collection::<Hash>().unwrap().remove(b"goes"));
+        table.note_fields(pos, before, None);
+    }
+    assert!(report(&mut table, 1000).is_empty());
+    assert_eq!(table.timed_len(), 2500 - 501);
+    assert_eq!(report(&mut table, 1002).len(), 1);
+    for k in &ks {
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.remove(pos);
+    }
+    assert_eq!(table.timed_len(), 0);
 }

@@ -402,4 +402,6 @@ impl std::fmt::Debug for Hash {
 }
 
 #[cfg(test)]
+mod expiry_tests;
+#[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! or damaged does more than fail.
 
 mod check;
+mod fields;
 mod hostile;
 mod streams;
 mod values;
@@ -114,11 +115,10 @@ fn tokens(value: &Value) -> Vec<String> {
         Value::Stream(stream) => tokens.extend(stream_tokens(stream)),
         Value::Hash(hash) => {
             let pair = |record: Record<'_>| {
-                format!(
-                    "{}={}",
-                    token(&record.key.to_vec()),
-                    token(&record.value.to_vec())
-                )
+                let expiry = record.expire_ms.map(|at_ms| format!("@{at_ms}"));
+                let (field, value) = (record.key.to_vec(), record.value.to_vec());
+                let expiry = expiry.unwrap_or_default();
+                format!("{}={}{expiry}", token(&field), token(&value))
             };
             tokens.extend(hash.iter().map(pair));
             tokens.sort();

@@ -1,6 +1,7 @@
 //! Hash commands by their replies, effects and events.
 
 use crate::command::testing::TestServer;
+use crate::keyspace::locks::{SHARDS, ShardMask};
 
 #[test]
 fn fields_are_set_read_counted_and_removed() {
@@ -44,7 +45,7 @@ fn a_taken_field_is_gone_the_second_time_it_is_named() {
     let mut t = TestServer::new();
     t.run("HSET h a 1 b 2");
     assert_eq!(t.run("HGETDEL h FIELDS 3 a a x"), r#"["1", nil, nil]"#);
-    assert_eq!(t.effects(), ["HSET h a 1 b 2", "HDEL h a"]);
+    assert_eq!(t.effects(), ["HSET h a 1 b 2", "HDEL h a a x"]);
 }
 
 #[test]
@@ -70,4 +71,278 @@ fn a_key_of_another_type_is_refused() {
     ] {
         assert_eq!(t.run(command), refusal, "{command}");
     }
+}
+
+/// Now, as the test server begins.
+const START: &str = "1700000000000";
+
+fn with_events() -> TestServer {
+    TestServer::with(&["--notify-keyspace-events", "KEA"])
+}
+
+#[test]
+fn an_expiry_is_logged_as_an_absolute_one_for_the_fields_that_got_it() {
+    let mut t = with_events();
+    t.run("HSET h a 1 b 2 c 3");
+    t.expect(&[
+        ("HEXPIRE h 10 FIELDS 2 a none", "[:1, :-2]"),
+        ("HPEXPIRE h 20000 NX FIELDS 2 a b", "[:0, :1]"),
+        ("HEXPIREAT h 1700000030 GT FIELDS 3 a b c", "[:1, :1, :0]"),
+        (
+            "HPEXPIREAT h 1700000005000 LT FIELDS 3 a b c",
+            "[:1, :1, :1]",
+        ),
+        ("HPEXPIREAT h 1700000006000 XX FIELDS 1 a", "[:1]"),
+        ("HPEXPIRE h 0 FIELDS 3 a c a", "[:2, :2, :-2]"),
+        ("HPERSIST h FIELDS 3 a b b", "[:-2, :1, :-1]"),
+        ("HPERSIST h FIELDS 1 b", "[:-1]"),
+        ("HEXPIREAT h 1 FIELDS 1 b", "[:2]"),
+        ("EXISTS h", ":0"),
+        ("HEXPIRE h 10 FIELDS 1 b", "[:-2]"),
+    ]);
+    assert_eq!(
+        t.effects(),
+        [
+            "HSET h a 1 b 2 c 3",
+            "HPEXPIREAT h 1700000010000 FIELDS 1 a",
+            "HPEXPIREAT h 1700000020000 NX FIELDS 1 b",
+            "HPEXPIREAT h 1700000030000 GT FIELDS 2 a b",
+            "HPEXPIREAT h 1700000005000 LT FIELDS 3 a b c",
+            "HPEXPIREAT h 1700000006000 XX FIELDS 1 a",
+            "MULTI",
+            "HDEL h a",
+            "HDEL h c",
+            "EXEC",
+            "HPERSIST h FIELDS 3 a b b",
+            "HDEL h b",
+        ]
+    );
+    let hexpires = ["0 hexpire h"; 5];
+    let mut expected = vec!["0 new h", "0 hset h"];
+    expected.extend(hexpires);
+    expected.extend(["0 hdel h", "0 hpersist h", "0 hdel h", "0 del h"]);
+    let events = t.events();
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    assert_eq!(
+        events,
+        expected.split_off(usize::from(events[0] != "0 new h"))
+    );
+}
+
+#[test]
+fn the_time_left_is_told_and_rounded_up() {
+    let mut t = TestServer::new();
+    t.run("HSET h a 1 b 2");
+    t.run("HPEXPIRE h 1001 FIELDS 1 a");
+    t.expect(&[
+        ("HTTL h FIELDS 3 a b none", "[:2, :-1, :-2]"),
+        ("HPTTL h FIELDS 1 a", "[:1001]"),
+        ("HEXPIRETIME h FIELDS 1 a", "[:1700000002]"),
+        ("HPEXPIRETIME h FIELDS 1 a", "[:1700000001001]"),
+        ("HTTL none FIELDS 2 a b", "[:-2, :-2]"),
+    ]);
+}
+
+#[test]
+fn who_meets_a_field_that_is_due_removes_it() {
+    let mut t = with_events();
+    let prepare = |t: &mut TestServer| {
+        t.run("DEL h");
+        t.run("HSETEX h PX 10 FIELDS 2 a 1 b 2");
+        t.run("HSET h c 3");
+        t.advance(10);
+        t.effects();
+        t.events();
+    };
+    for (command, reply, effects) in [
+        ("HGET h a", "nil", &["HDEL h a"][..]),
+        ("HEXISTS h a", ":0", &["HDEL h a"]),
+        ("HSTRLEN h a", ":0", &["HDEL h a"]),
+        ("HMGET h a c a", r#"[nil, "3", nil]"#, &["HDEL h a"]),
+        (
+            "HSETNX h a 5",
+            ":1",
+            &["MULTI", "HDEL h a", "HSETNX h a 5", "EXEC"],
+        ),
+        (
+            "HINCRBY h a 5",
+            ":5",
+            &["MULTI", "HDEL h a", "HINCRBY h a 5", "EXEC"],
+        ),
+        (
+            "HGETDEL h FIELDS 2 a c",
+            r#"[nil, "3"]"#,
+            &["MULTI", "HDEL h a", "HDEL h a c", "EXEC"],
+        ),
+        ("HGETEX h FIELDS 2 a c", r#"[nil, "3"]"#, &["HDEL h a"]),
+        (
+            "HRANDFIELD h",
+            r#""c""#,
+            &["MULTI", "HDEL h a", "HDEL h b", "EXEC"],
+        ),
+    ] {
+        prepare(&mut t);
+        assert_eq!(t.run(command), reply, "{command}");
+        assert_eq!(t.effects(), effects, "{command}");
+        assert_eq!(t.events()[0], "0 hexpired h", "{command}");
+    }
+    prepare(&mut t);
+    t.expect(&[
+        ("HGETALL h", r#"["c", "3"]"#),
+        ("HKEYS h", r#"["c"]"#),
+        ("HVALS h", r#"["3"]"#),
+        ("HSCAN h 0", r#"["0", ["c", "3"]]"#),
+        ("HLEN h", ":3"),
+        ("HTTL h FIELDS 1 a", "[:-2]"),
+        ("HPERSIST h FIELDS 1 a", "[:-2]"),
+    ]);
+    assert!(t.effects().is_empty() && t.events().is_empty());
+    t.run("HDEL h c");
+    t.events();
+    assert_eq!(t.run("HMGET h a b"), "[nil, nil]");
+    assert_eq!(t.events(), ["0 hexpired h", "0 del h"]);
+    assert_eq!(t.run("EXISTS h"), ":0");
+}
+
+#[test]
+fn a_value_that_is_set_lives_for_ever_unless_the_command_says_otherwise() {
+    let mut t = TestServer::new();
+    t.run("HSETEX h EX 100 FIELDS 3 a 1 b 2 c 3");
+    t.run("HSET h a 5");
+    t.run("HINCRBY h b 5");
+    t.run("HSETEX h KEEPTTL FIELDS 2 c 4 d 5");
+    assert_eq!(t.run("HTTL h FIELDS 4 a b c d"), "[:-1, :100, :100, :-1]");
+    t.expect(&[
+        ("HSETEX h FNX FIELDS 2 x 1 a 1", ":0"),
+        ("HSETEX h FXX FIELDS 2 x 1 a 1", ":0"),
+        ("HSETEX h FXX PX 5 FIELDS 1 a 1", ":1"),
+        ("HSETEX h PXAT 1 FIELDS 2 b 1 x 1", ":1"),
+        ("HEXISTS h b", ":0"),
+        ("HSETEX h2 FXX FIELDS 1 a 1", ":0"),
+        ("EXISTS h2", ":0"),
+    ]);
+    let at = |ms: &str| format!("HSETEX h PXAT {}{ms} FIELDS 3 a 1 b 2 c 3", &START[..7]);
+    assert_eq!(
+        t.effects(),
+        [
+            at("100000").as_str(),
+            "HSET h a 5",
+            "HINCRBY h b 5",
+            "HSETEX h KEEPTTL FIELDS 2 c 4 d 5",
+            "HSETEX h FXX PXAT 1700000000005 FIELDS 1 a 1",
+            "MULTI",
+            "HDEL h b",
+            "HDEL h x",
+            "EXEC",
+        ]
+    );
+}
+
+#[test]
+fn reading_may_change_how_long_fields_live() {
+    let mut t = TestServer::new();
+    t.run("HSET h a 1 b 2");
+    t.expect(&[
+        ("HGETEX h EX 10 FIELDS 2 a x", r#"["1", nil]"#),
+        ("HGETEX h PERSIST FIELDS 2 a b", r#"["1", "2"]"#),
+        ("HGETEX h PERSIST FIELDS 2 a b", r#"["1", "2"]"#),
+        ("HGETEX h EXAT 1 FIELDS 2 a x", r#"["1", nil]"#),
+        ("HGETALL h", r#"["b", "2"]"#),
+    ]);
+    assert_eq!(
+        t.effects(),
+        [
+            "HSET h a 1 b 2",
+            "HPEXPIREAT h 1700000010000 FIELDS 2 a x",
+            "HPERSIST h FIELDS 2 a b",
+            "HDEL h a"
+        ]
+    );
+}
+
+#[test]
+fn a_replica_hides_what_is_due_and_waits_for_its_primary() {
+    let mut t = TestServer::new();
+    t.run("HSETEX h PX 10 FIELDS 1 a 1");
+    t.run("HSET h b 2");
+    t.effects();
+    t.set_replica(true);
+    t.advance(10);
+    t.expect(&[
+        ("HGET h a", "nil"),
+        ("HRANDFIELD h 5", r#"["b"]"#),
+        ("HRANDFIELD h -2", r#"["b", "b"]"#),
+        ("HGETALL h", r#"["b", "2"]"#),
+        ("HLEN h", ":2"),
+    ]);
+    assert!(t.effects().is_empty());
+    t.session.origin = crate::command::session::Origin::Primary;
+    assert_eq!(t.run("HGET h a"), r#""1""#);
+    assert_eq!(t.run("HPEXPIREAT h 1 FIELDS 1 b"), "[:1]");
+    assert_eq!(t.run("HLEN h"), ":2");
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused() {
+    let mut t = TestServer::new();
+    t.run("HSET h a 1");
+    let fields = "-ERR Mandatory argument FIELDS is missing or not at the right position";
+    let number = "-ERR The `numfields` parameter must match the number of arguments";
+    let time = "-ERR invalid expire time in 'hpexpireat' command";
+    t.expect(&[
+        ("HEXPIRE h 10 NX XX FIELDS 1 a", fields),
+        (
+            "HEXPIRE h -1 FOO 1 a",
+            "-ERR invalid expire time, must be >= 0",
+        ),
+        ("HEXPIRE h 10 FIELDS 2 a", number),
+        ("HPEXPIREAT h 70368744177664 FIELDS 1 a", time),
+        ("HPEXPIREAT h 70368744177663 FIELDS 1 a", "[:1]"),
+        (
+            "HEXPIRE h 10 FIELDS 0 a",
+            "-ERR Parameter `numFields` should be greater than 0",
+        ),
+        (
+            "HTTL h FIELDS 0 a",
+            "-ERR Number of fields must be a positive integer",
+        ),
+        ("HGETEX h KEEPTTL FIELDS 1 a", fields),
+        ("HGETEX h EX 10 FIELDS", number),
+        ("HSETEX h FOO FIELDS 1 a 1", "-ERR unknown argument: FOO"),
+        ("HSETEX h FIELDS 0 a 1", "-ERR invalid number of fields"),
+        (
+            "HSETEX h FIELDS 1 a 1 FNX",
+            "-ERR wrong number of arguments for 'hsetex' command",
+        ),
+        (
+            "HSETEX h EX 1 KEEPTTL FIELDS 1 a 1",
+            "-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
+        ),
+        (
+            "HSETEX h FNX FXX FIELDS 1 a 1",
+            "-ERR Only one of FXX or FNX arguments can be specified",
+        ),
+    ]);
+}
+
+/// Hashes of a database with fields that have an expiry.
+fn timed(t: &TestServer, db: usize) -> usize {
+    let mut locked = t.engine.keyspace.lock(ShardMask::ALL);
+    let timed = |i| locked.shard(i).unwrap().db(db).unwrap().table.timed_len();
+    (0..SHARDS).map(timed).sum()
+}
+
+#[test]
+fn a_move_takes_the_lifetimes_along() {
+    let mut t = TestServer::new();
+    t.run("HSETEX h EX 100 FIELDS 1 a 1");
+    t.run("COPY h h2");
+    t.run("RENAME h h3");
+    t.run("MOVE h3 1");
+    assert_eq!(t.run("HTTL h2 FIELDS 1 a"), "[:100]");
+    t.run("SWAPDB 0 1");
+    assert_eq!(t.run("HTTL h3 FIELDS 1 a"), "[:100]");
+    assert_eq!([timed(&t, 0), timed(&t, 1)], [1, 1]);
+    t.run("FLUSHALL");
+    assert_eq!([timed(&t, 0), timed(&t, 1)], [0, 0]);
 }

@@ -11,6 +11,7 @@ const FIXTURES: &[&[u8]] = &[
     include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2.rdb"),
     include_bytes!("../../../../tests/fixtures/rdb/redis-7.0.15-streams.rdb"),
     include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2-streams.rdb"),
+    include_bytes!("../../../../tests/fixtures/rdb/redis-8.0.2-fields.rdb"),
 ];
 
 fn attempt(bytes: &[u8]) {
