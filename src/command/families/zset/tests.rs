@@ -153,6 +153,17 @@ fn wrong_requests_are_refused_and_change_nothing() {
             "ZRANK z a WITHSCORE x",
             "-ERR wrong number of arguments for 'zrank' command",
         ),
+    ]);
+    assert_eq!(t.effects(), [""; 0]);
+}
+
+#[test]
+fn wrong_pops_and_combinations_are_refused_and_change_nothing() {
+    let mut t = TestServer::new();
+    t.run("SET s v");
+    t.run("ZADD z inf a 1 b");
+    t.effects();
+    t.expect(&[
         (
             "ZPOPMIN z -1",
             "-ERR value is out of range, must be positive",
