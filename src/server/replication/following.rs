@@ -201,6 +201,7 @@ impl Follower {
                 link: s.number,
             };
             let mut failures = Vec::new();
+            let before = self.repl.engine.log.end_offset();
             let applied = self.repl.engine.apply(
                 &mut self.scratch,
                 &mut s.session,
@@ -212,7 +213,7 @@ impl Follower {
                 return Ok(false);
             }
             for (error, command) in failures {
-                self.repl.tell_failure(&error, &command);
+                self.repl.tell_failure(&error, &command, before);
             }
             let taken = batch.taken();
             drop(commands);
@@ -295,8 +296,9 @@ impl Replication {
         *self.engine.gates.link.lock() == number
     }
 
-    /// A command that went well on the primary failed here: the data differ.
-    fn tell_failure(&self, error: &str, command: &str) {
+    /// A command that went well on the primary failed here: the data differ. It came behind
+    /// `offset` in the log.
+    fn tell_failure(&self, error: &str, command: &str, offset: u64) {
         let n = self.stats.unexpected_errors.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             "== CRITICAL == This replica is sending an error to its master: '{error}' after \
@@ -305,11 +307,11 @@ impl Replication {
         if n == 0 {
             tracing::debug!("The data of this replica may differ from its primary's.");
         }
-        self.tell_backlog();
+        self.tell_backlog(offset);
     }
 
-    /// The stream's last bytes, which show what was applied.
-    fn tell_backlog(&self) {
+    /// The stream's last bytes before `offset`, which show what was applied until then.
+    fn tell_backlog(&self, offset: u64) {
         let log = &self.engine.log;
         let Some(backlog) = log.backlog() else { return };
         if self.engine.config.current().process.hide_user_data_from_log {
@@ -320,11 +322,11 @@ impl Replication {
             return;
         }
         let told = backlog.histlen.min(TOLD_BYTES);
-        let reader = log.reader(log.end_offset().saturating_sub(told));
+        let reader = log.reader(offset.saturating_sub(told));
         let Some(mut reader) = reader.filter(|_| told > 0) else {
             return;
         };
-        let bytes = reader.try_read(TOLD_BYTES as usize).concat();
+        let bytes = reader.try_read(told as usize).concat();
         tracing::warn!("Latest backlog is: '{}'", args::quote(&bytes));
     }
 }
