@@ -95,7 +95,8 @@ proptest! {
             } else if *kind < 11 {
                 prop_assert_eq!(hash.remove(field), model.remove(field).is_some());
             } else {
-                prop_assert_eq!(hash.get(field).map(Elem::to_vec), model.get(field).map(|e| e.0.clone()));
+                let expected = model.get(field).map(|e| e.0.clone());
+                prop_assert_eq!(hash.get(field).map(Elem::to_vec), expected);
             }
             if n % 300 == 0 {
                 held.push((hash.clone(), model.clone()));

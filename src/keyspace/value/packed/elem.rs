@@ -8,7 +8,7 @@
 //! 0xF0 l32                    string of 4096 bytes or more
 //! 0xF1 i16 | 0xF2 i24 | 0xF3 i32 | 0xF4 i48 | 0xF5 i64     integers
 //! 0xF6 u16                    pages only: the element lies outside, in this slot
-//! 0xF7 u48                    in front of a hash's value: when its field expires, Unix milliseconds
+//! 0xF7 u48                    before a hash's value: when its field expires, Unix milliseconds
 //! ```
 //!
 //! Multi-byte values are little endian unless said otherwise.

@@ -2,7 +2,8 @@
 //!
 //! The ranges of a node's children lie side by side and cover the node's own range; the first
 //! child starts where the node does. Leaves hold pages, inner nodes hold nodes with the number of
-//! records below them and their earliest expiry. A write makes unique (`Arc::make_mut`) only the nodes on its path.
+//! records below them and their earliest expiry. A write makes unique (`Arc::make_mut`) only the
+//! nodes on its path.
 
 use std::sync::Arc;
 
