@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod expire;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod info;
@@ -74,6 +75,7 @@ const FAMILIES: &[Family] = &[
     config::HANDLERS,
     connection::HANDLERS,
     debug::HANDLERS,
+    geo::HANDLERS,
     hash::HANDLERS,
     hyperloglog::HANDLERS,
     info::HANDLERS,
