@@ -148,6 +148,17 @@ fn wrong_requests_are_refused_and_change_nothing() {
         ),
         ("ZRANGESTORE d z 0 1 WITHSCORES", SYNTAX),
         ("ZREVRANGE z 0 1 REV", SYNTAX),
+    ]);
+    assert_eq!(t.effects(), [""; 0]);
+}
+
+#[test]
+fn wrong_requests_for_ranks_pops_and_several_sets_are_refused() {
+    let mut t = TestServer::new();
+    t.run("SET s v");
+    t.run("ZADD z 1 a");
+    t.effects();
+    t.expect(&[
         ("ZRANK z a FOO", SYNTAX),
         (
             "ZRANK z a WITHSCORE x",
