@@ -28,3 +28,8 @@ pub mod persist;
 pub mod replication;
 pub mod resp;
 pub mod server;
+
+/// As in the server, so that tests can count what is allocated.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -450,7 +450,10 @@ impl Engine {
 
     #[inline]
     fn note_slow(&self, ctx: &Ctx<'_>, command: &Command<Action>, args: &[&[u8]], nanos: u64) {
-        let threshold = ctx.settings.observe.slowlog_log_slower_than_us;
+        let (threshold, max_len) = (
+            ctx.settings.observe.slowlog_log_slower_than_us,
+            ctx.settings.observe.slowlog_max_len as usize,
+        );
         let us = (nanos / 1000) as i64;
         let fast = command.spec.flags.contains(CommandFlags::FAST);
         self.latency.note(
@@ -465,6 +468,7 @@ impl Engine {
         );
         if threshold < 0
             || us < threshold
+            || max_len == 0
             || command.spec.flags.contains(CommandFlags::SKIP_SLOWLOG)
             || ctx.session.origin == Origin::Replay
         {
@@ -479,8 +483,7 @@ impl Engine {
             addr: client.addr.clone(),
             name: client.names.lock().name.clone(),
         };
-        self.slowlog
-            .push(entry, ctx.settings.observe.slowlog_max_len as usize);
+        self.slowlog.push(entry, max_len);
     }
 
     /// Ends the unit: effects to the log, locks released, readers woken, events out.

@@ -199,6 +199,9 @@ pub trait Persistence {
     /// rewrite or a full sync, fails as if the disk had. Whether there was anything.
     fn debug_abort_background(&self) -> bool;
 
+    /// `DEBUG SET-SKIP-CHECKSUM-VALIDATION`: RESTORE believes the checksum of its payload.
+    fn debug_skip_checksum(&self, on: bool);
+
     /// `DEBUG AOF-FLUSH-SLEEP`: microseconds before each write to the AOF.
     fn debug_aof_flush_sleep(&self, us: u64);
 }

@@ -196,6 +196,7 @@ fn parts(
         startup_memory: AtomicU64::new(memory::used()),
         replication,
         rewriting: Mutex::default(),
+        skip_checksum: AtomicBool::new(false),
         append_after_load: Mutex::new(Some(engine.config.current().aof.appendonly)),
     });
     let _ = parts.saver.aof.set(Arc::clone(aof.status()));

@@ -4,7 +4,7 @@
 //! right after the engine and before the first connection.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -61,6 +61,8 @@ pub struct Parts {
     pub replication: Arc<Replication>,
     /// The AOF rewrite that runs, if one does.
     pub rewriting: Mutex<Weak<Progress>>,
+    /// RESTORE believes the checksum of its payload (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub skip_checksum: AtomicBool,
     /// While a data set is loaded: whether an AOF is to be written as soon as it is there.
     pub append_after_load: Mutex<Option<bool>>,
 }
@@ -109,7 +111,9 @@ impl Host for ServerHost {
 
     fn restore(&self, payload: &[u8]) -> Result<Value, CommandError> {
         let settings = self.settings()?;
-        dump::restore(payload, limits::of(&settings), false).map_err(|e| {
+        let parts = self.parts.get();
+        let believe = parts.is_some_and(|p| p.skip_checksum.load(Ordering::Relaxed));
+        dump::restore(payload, limits::of(&settings), believe).map_err(|e| {
             if let RestoreError::Data(reason) = &e {
                 tracing::warn!("Bad payload of RESTORE: {reason}");
             }
@@ -289,6 +293,10 @@ impl Persistence for Arc<Parts> {
 
     fn debug_abort_background(&self) -> bool {
         self.abort_background()
+    }
+
+    fn debug_skip_checksum(&self, on: bool) {
+        self.skip_checksum.store(on, Ordering::Relaxed);
     }
 
     fn debug_aof_flush_sleep(&self, us: u64) {

@@ -65,6 +65,8 @@ const HELP: &[&str] = &[
     "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Setting it to 1 makes RESTORE take payloads whose checksum is wrong.",
     "SLEEP <seconds>",
     "    Stop this connection's worker for <seconds>. Decimals allowed.",
 ];
@@ -105,6 +107,10 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             if !persistence(ctx)?.debug_abort_background() {
                 return Err(CommandError::new("ERR No background job is running"));
             }
+            reply.ok();
+        }
+        (b"set-skip-checksum-validation", [on]) => {
+            persistence(ctx)?.debug_skip_checksum(on != b"0");
             reply.ok();
         }
         (b"aof-flush-sleep", [us]) => {

@@ -109,6 +109,11 @@ mod tests {
         assert_eq!(newest.len(), 6);
         assert_eq!(newest[1].to_string(), ":1700000000");
         assert_eq!(newest[5].to_string(), r#""me""#);
+        t.run("CONFIG SET slowlog-max-len 0");
+        t.run("PING");
+        t.run("CONFIG SET slowlog-max-len 10");
+        let next = t.reply("SLOWLOG GET 1").elements()[0].elements()[0].int();
+        assert_eq!(next, newest[0].int() + 2, "nothing was numbered meanwhile");
         assert_eq!(t.run("CONFIG SET slowlog-log-slower-than -1"), "+OK");
         assert_eq!(t.run("SLOWLOG RESET"), "+OK");
         assert_eq!(t.run("SLOWLOG LEN"), ":0");

@@ -75,8 +75,7 @@ group! {
         "syslog-facility" = syslog_facility: SyslogFacility = SyslogFacility::Local0,
             OneOf::<SyslogFacility>::new(), [IMMUTABLE] => Honour::NoEffect(NO_SYSLOG);
         /// Draw the logo when the server starts.
-        "always-show-logo" = always_show_logo: bool = false, YesNo, [IMMUTABLE]
-            => Honour::NoEffect("there is no logo to draw");
+        "always-show-logo" = always_show_logo: bool = false, YesNo, [IMMUTABLE];
         /// Rewrite the command line that ps shows.
         "set-proc-title" = set_proc_title: bool = true, YesNo, [IMMUTABLE]
             => Honour::NoEffect("the command line that ps shows is left as it was given");

@@ -4,6 +4,7 @@
 mod check;
 mod fields;
 mod hostile;
+mod mutated;
 mod streams;
 mod values;
 mod whole;

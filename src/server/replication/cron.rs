@@ -19,6 +19,7 @@ pub async fn run(repl: Arc<Replication>) {
         }
         let now_ms = clock::unix_ms();
         repl.poll_syncs(now_ms);
+        repl.poll_sync_file();
         repl.update_good();
         if now_ms >= next_second_ms {
             next_second_ms = now_ms + 1000;

@@ -331,6 +331,7 @@ impl Replication {
             Ok(size) => {
                 tracing::info!("DB saved on disk");
                 tracing::info!("Background saving terminated with success");
+                self.note_sync_file();
                 // From here on nobody joins; who has joined gets the file.
                 let members = self.end_job(job, Some(dirty));
                 for member in members {

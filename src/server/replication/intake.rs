@@ -277,6 +277,9 @@ impl Intake {
             me.load.total_bytes.store(file.size, Ordering::Relaxed);
             let outcome = serving.load(file, &me.engine.keyspace);
             outcome.and_then(|loaded| {
+                if me.drops_received_file() {
+                    return Ok(loaded);
+                }
                 let name = me.engine.config.settings().rdb.dbfilename.clone();
                 let renamed = fs::rename(&path, &name).and_then(|()| sync_dir(Path::new(".")));
                 match renamed {

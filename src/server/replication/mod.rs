@@ -5,6 +5,7 @@
 //! - [`full_sync`]: one snapshot for all replicas that wait for one.
 //! - [`link`]: our own primary: connecting, handshake, receiving; [`following`]: its stream.
 //! - [`intake`]: a received data set on its way into the keyspace.
+//! - [`sync_files`]: the files that full syncs leave behind.
 //! - [`commands`]: what commands ask; [`report`]: INFO and ROLE; [`cron`]: what happens by time.
 //!
 //! Order of locks: shards, then the number of the link ([`Gates::link`]), then [`State`], then the
@@ -21,8 +22,9 @@ mod intake;
 mod link;
 mod report;
 mod serving;
+mod sync_files;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -129,6 +131,8 @@ pub struct Replication {
     /// The append-only file, where there is one.
     pub append_only: OnceLock<Arc<dyn AppendOnly>>,
     syncs: FullSyncs,
+    /// See [`sync_files`].
+    left_file: AtomicBool,
     sync_wanted: Notify,
     /// Changes with every change of the primary.
     link_number: watch::Sender<u64>,
@@ -162,6 +166,7 @@ impl Replication {
             stats: SyncStats::default(),
             append_only: OnceLock::new(),
             syncs: FullSyncs::default(),
+            left_file: AtomicBool::new(false),
             sync_wanted: Notify::new(),
             link_number: watch::Sender::new(0),
         });
