@@ -223,26 +223,26 @@ impl Table {
         let Some(seg) = self.segments.get_mut(id as usize) else {
             return;
         };
+        let sorted = seg.drain();
         let count = seg.chunk_count as usize;
-        if count < MAX_CHUNKS {
-            let sorted = seg.drain();
-            seg.lay_out(&sorted, count + 1);
-            return;
+        if count == MAX_CHUNKS || !seg.lay_out(&sorted, count + 1) {
+            self.split(id, &sorted);
         }
-        self.split(id);
     }
 
-    fn split(&mut self, id: u32) {
-        let Some(seg) = self.segments.get_mut(id as usize) else {
+    /// Splits a segment whose slots have been taken out; a half in which they crowd too much to be
+    /// laid out is split again. (Entries that come in hash order, as from SCAN, fill one half to
+    /// the brim before the other one gets its first.)
+    fn split(&mut self, id: u32, old: &[Slot]) {
+        let Some(seg) = self.segments.get(id as usize) else {
             return;
         };
         let depth = seg.depth + 1;
         let fields_ms = seg.fields_ms;
-        let old = seg.drain();
         let shift = self.shard_bits + depth;
         let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
         let mut bounds = [(0u32, i64::MAX); 2];
-        for s in old {
+        for &s in old {
             let Some(p) = pointer_of(s) else { continue };
             // SAFETY: the slot owns a live entry.
             let e = unsafe { EntryRef::from_raw(p) };
@@ -258,27 +258,23 @@ impl Table {
                 }
             }
         }
-        let mut made = [const { None }; 2];
-        for ((half, bound), out) in halves.iter_mut().zip(bounds).zip(made.iter_mut()) {
+        let new_id = self.segments.len() as u32;
+        self.segments.push(Segment::new(depth, 1));
+        self.point_upper_half(id, new_id, depth);
+        for ((mut half, bound), id) in halves.into_iter().zip(bounds).zip([id, new_id]) {
             half.sort_by_key(|(tag, _)| *tag);
-            let sorted: Vec<Slot> = half.iter().map(|(_, s)| *s).collect();
-            let count = chunks_for(sorted.len() + 1);
-            let mut seg = Segment::new(depth, 1);
-            seg.lay_out(&sorted, count);
+            let sorted: Vec<Slot> = half.into_iter().map(|(_, s)| s).collect();
+            let Some(seg) = self.segments.get_mut(id as usize) else {
+                continue;
+            };
+            seg.depth = depth;
             (seg.volatile, seg.earliest_ms) = bound;
             // Still a lower bound for each half; the next look at it makes it exact.
             seg.fields_ms = fields_ms;
-            *out = Some(seg);
+            if !seg.lay_out(&sorted, chunks_for(sorted.len() + 1)) {
+                self.split(id, &sorted);
+            }
         }
-        let [Some(lower), Some(upper)] = made else {
-            return;
-        };
-        let new_id = self.segments.len() as u32;
-        if let Some(seg) = self.segments.get_mut(id as usize) {
-            *seg = lower;
-        }
-        self.segments.push(upper);
-        self.point_upper_half(id, new_id, depth);
     }
 
     /// Points the upper half of the directory places of `id` at `new_id`.
@@ -311,7 +307,8 @@ impl Table {
         let (len, count) = (seg.len as usize, seg.chunk_count as usize);
         if count > 1 && len * 2 < (count - 1) * CHUNK_SLOTS {
             let sorted = seg.drain();
-            seg.lay_out(&sorted, chunks_for(len + 1));
+            let fits = seg.lay_out(&sorted, chunks_for(len + 1));
+            debug_assert!(fits, "they fit into the chunks they were in");
         }
         self.len -= 1;
         if expire_ms.is_some() {

@@ -4,6 +4,7 @@
 //! found before a gigabyte is loaded), data, "Ready to accept connections".
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ use crate::net::listener::{Bound, Listeners};
 use crate::net::worker::{Takeover, Workers};
 use crate::oplog::log::Log;
 use crate::persist::aof::folder::AofError;
+use crate::persist::rdb::check;
 
 use super::host::{Parts, ServerHost};
 use super::lazyfree::Lazyfree;
@@ -229,11 +231,6 @@ async fn load(parts: &Arc<Parts>) -> Result<(), StartError> {
 /// Loads the AOF if it is on, the RDB file otherwise, and begins to append.
 fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
     let settings = parts.engine.config.settings();
-    let fatal = |e: &dyn std::fmt::Display| {
-        io::Error::other(format!(
-            "{e}\nFatal error loading the DB, check server logs. Exiting."
-        ))
-    };
     if settings.aof.appendonly {
         super::aof::load(&parts.engine, &parts.aof, &parts.load)?;
         parts.adopt_aof_offset();
@@ -245,7 +242,7 @@ fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
     };
     let name = &settings.rdb.dbfilename;
     let loaded =
-        loading::load_file(&parts.engine, name, mode, &parts.load).map_err(|e| fatal(&e))?;
+        loading::load_file(&parts.engine, name, mode, &parts.load).map_err(|e| fatal(name, &e))?;
     if let Some(l) = loaded {
         parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
         parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
@@ -255,6 +252,24 @@ fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
         *parts.saver.functions.lock() = l.functions;
     }
     Ok(parts.begin_appending(false)?)
+}
+
+/// The end of a server whose RDB file cannot be loaded. A damaged one is looked through, as
+/// redis-check-rdb does, for what the log is to tell about it.
+fn fatal(file: &Path, error: &loading::LoadError) -> io::Error {
+    let verdict = match error {
+        loading::LoadError::Open(_) => "Fatal error loading the DB, check server logs. Exiting.",
+        loading::LoadError::Stream(_) => "Terminating server after rdb file reading failure.",
+    };
+    if matches!(error, loading::LoadError::Stream(_)) {
+        tracing::warn!("{error}");
+        let mut report = Vec::new();
+        // The report tells of its own failure, too.
+        let _ = check::check_file(&file.to_string_lossy(), &mut report);
+        logging::raw(&String::from_utf8_lossy(&report));
+        return io::Error::other(verdict);
+    }
+    io::Error::other(format!("{error}\n{verdict}"))
 }
 
 fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {

@@ -194,7 +194,15 @@ impl Sink for EngineSink<'_> {
         Ok(())
     }
 
-    fn empty_key(&mut self, _: u64, _: &[u8]) -> Verdict {
+    fn empty_key(&mut self, _: u64, key: &[u8]) -> Verdict {
+        /// Of how many the log tells.
+        const TOLD: u64 = 10;
+        if self.loaded.empty < TOLD {
+            tracing::info!(
+                "rdbLoadObject skipping empty key: {}",
+                String::from_utf8_lossy(key)
+            );
+        }
         self.loaded.empty += 1;
         Ok(())
     }

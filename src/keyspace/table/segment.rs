@@ -255,8 +255,11 @@ impl Segment {
         all
     }
 
-    /// Lays sorted slots out over `chunk_count` chunks, or more if their tags crowd.
-    pub(super) fn lay_out(&mut self, sorted: &[Slot], chunk_count: usize) {
+    /// Lays sorted slots out over `chunk_count` chunks, or more if their tags crowd. `false` if
+    /// they crowd so much towards the end that a whole segment has no room behind their homes;
+    /// then nothing has been laid out.
+    #[must_use]
+    pub(super) fn lay_out(&mut self, sorted: &[Slot], chunk_count: usize) -> bool {
         let mut count = chunk_count.clamp(1, MAX_CHUNKS);
         loop {
             for (i, c) in self.chunks.iter_mut().enumerate() {
@@ -269,24 +272,30 @@ impl Segment {
                 }
             }
             self.chunk_count = count as u32;
-            let mut next = 0;
-            let mut fits = true;
-            for &s in sorted {
-                let at = self.home(tag_of(s)).max(next);
-                if at >= self.slots() {
-                    fits = false;
-                    break;
-                }
-                self.put(at, s);
-                next = at + 1;
-            }
-            if fits || count == MAX_CHUNKS {
-                debug_assert!(fits, "a full segment's slots always fit");
+            if self.place(sorted) {
                 self.len = sorted.len() as u32;
-                return;
+                return true;
+            }
+            if count == MAX_CHUNKS {
+                self.drain();
+                return false;
             }
             count += 1;
         }
+    }
+
+    /// Puts sorted slots into empty chunks. `false` as soon as one finds no room.
+    fn place(&mut self, sorted: &[Slot]) -> bool {
+        let mut next = 0;
+        for &s in sorted {
+            let at = self.home(tag_of(s)).max(next);
+            if at >= self.slots() {
+                return false;
+            }
+            self.put(at, s);
+            next = at + 1;
+        }
+        true
     }
 
     pub(super) fn note_expiry(&mut self, expire_ms: Option<i64>) {

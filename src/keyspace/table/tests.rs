@@ -212,3 +212,35 @@ fn hashes_with_due_fields_are_reported_until_the_fields_are_gone() {
     }
     assert_eq!(table.timed_len(), 0);
 }
+
+/// As RESTORE and COPY do when they follow SCAN, and a load of what this process has saved.
+#[test]
+fn entries_that_come_in_hash_order_are_all_there() {
+    let mut sorted = keys(if cfg!(miri) { 2500 } else { 40_000 });
+    sorted.sort_by_key(|key| hash::of(key));
+    let mut reversed = sorted.clone();
+    reversed.reverse();
+    let (left, right) = sorted.split_at(sorted.len() / 3);
+    let rotated = [right, left].concat();
+    for order in [&sorted, &reversed, &rotated] {
+        let mut table = Table::new(SHARD_BITS);
+        for (n, key) in order.iter().enumerate() {
+            table.insert(hash::of(key), entry(key, (n % 3 == 0).then_some(n as i64)));
+        }
+        assert_eq!(table.len(), order.len());
+        for key in order {
+            assert!(table.find(hash::of(key), key).is_some(), "{key:?}");
+        }
+        let mut seen = 0;
+        assert_eq!(table.scan(0, usize::MAX, |_| seen += 1), None);
+        assert_eq!(seen, order.len());
+        let mut due = 0;
+        table.expired(i64::MAX, 0, usize::MAX, |_, _| due += 1);
+        assert_eq!(due, table.volatile_len());
+        for key in order {
+            let pos = table.find(hash::of(key), key).unwrap();
+            assert!(table.remove(pos).is_some());
+        }
+        assert!(table.is_empty());
+    }
+}
