@@ -65,7 +65,10 @@ fn circles_and_boxes_are_searched_from_places_and_members() {
         ),
         (
             "GEOSEARCH g FROMLONLAT 15 37 BYBOX 400 400 km ASC WITHDIST",
-            r#"[["Catania", "56.4413"], ["Palermo", "190.4424"], ["edge2", "279.7403"], ["edge1", "279.7405"]]"#,
+            concat!(
+                r#"[["Catania", "56.4413"], ["Palermo", "190.4424"], "#,
+                r#"["edge2", "279.7403"], ["edge1", "279.7405"]]"#
+            ),
         ),
         (
             "GEOSEARCH g FROMMEMBER Palermo BYRADIUS 0 m",
