@@ -78,10 +78,7 @@ fn circles_and_boxes_are_searched_from_places_and_members() {
             "GEORADIUS g 15 37 200 km WITHHASH WITHCOORD DESC COUNT 1",
             r#"[["Palermo", :3479099956230698, ["13.361389338970184", "38.1155563954963"]]]"#,
         ),
-        (
-            "GEORADIUSBYMEMBER_RO g Palermo 0.1 mi",
-            r#"["Palermo"]"#,
-        ),
+        ("GEORADIUSBYMEMBER_RO g Palermo 0.1 mi", r#"["Palermo"]"#),
         ("GEORADIUS_RO g 15 37 300 km COUNT 1", r#"["Catania"]"#),
         ("GEOSEARCH none FROMMEMBER x BYRADIUS 1 m", "[]"),
         ("GEORADIUSBYMEMBER none x no unit", "[]"),
