@@ -47,7 +47,7 @@ fn wanted(id: &[u8]) -> Result<Wanted, CommandError> {
 enum Served {
     Nothing,
     New(Span),
-    Pending(StreamId),
+    Pending(Vec<StreamId>),
 }
 
 /// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key
@@ -84,7 +84,7 @@ pub fn xreadgroup(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outco
                 noack: request.noack,
             };
             let outcome = match wanted {
-                Wanted::After(id) => Served::Pending(id),
+                Wanted::After(id) => reader.again(group, entries, id),
                 Wanted::New => reader.deliver(group, entries, &mut repeat),
             };
             let changes = u64::from(made) + u64::from(matches!(outcome, Served::New(_)));
@@ -102,18 +102,15 @@ pub fn xreadgroup(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outco
         return Ok(commands.into());
     }
     write_head(reply, served.len());
-    for (key, outcome) in &served {
+    for (key, outcome) in served {
         write_key(reply, key);
+        let Some(stream) = ctx.lookup::<Stream>(key)? else {
+            continue;
+        };
         match outcome {
             Served::Nothing => {}
-            Served::New(span) => {
-                if let Some(stream) = ctx.lookup::<Stream>(key)? {
-                    span.show(stream, reply);
-                }
-            }
-            Served::Pending(after) => {
-                show_pending(ctx, key, (group, consumer), *after, request.count, reply)?;
-            }
+            Served::New(span) => span.show(stream, reply),
+            Served::Pending(ids) => show_pending(stream, ids, reply),
         }
     }
     Ok(commands.into())
@@ -128,6 +125,28 @@ struct Reader {
 }
 
 impl Reader {
+    /// Entries at most.
+    fn most(&self) -> usize {
+        match self.count {
+            0 => usize::MAX,
+            count => count,
+        }
+    }
+
+    /// What is pending for the consumer after an id; that counts as a delivery of what is there.
+    fn again(&self, group: &mut Group, entries: &Entries, after: StreamId) -> Served {
+        let consumer = group.consumer(self.number).zip(after.next());
+        let ids = consumer.map(|(consumer, from)| {
+            let ids = consumer.pending_from(from).take(self.most());
+            ids.collect::<Vec<_>>()
+        });
+        let ids = ids.unwrap_or_default();
+        for id in ids.iter().filter(|id| entries.get(**id).is_some()) {
+            group.redeliver(*id, self.now_ms);
+        }
+        Served::Pending(ids)
+    }
+
     /// Delivers what the group has not read. The span of it.
     fn deliver(&self, group: &mut Group, entries: &Entries, repeat: &mut Repeat<'_>) -> Served {
         let Some(from) = group.last_id.next() else {
@@ -136,11 +155,10 @@ impl Reader {
         if entries.is_empty() || entries.newest() < from {
             return Served::Nothing;
         }
-        let most = match self.count {
-            0 => usize::MAX,
-            count => count,
-        };
-        for entry in entries.range(from, StreamId::MAX, false).take(most) {
+        for entry in entries
+            .range(from, StreamId::MAX, false)
+            .take(self.most())
+        {
             group.entries_read = entries_read(group, entries, entry.id);
             group.last_id = entry.id;
             if self.noack {
@@ -177,52 +195,20 @@ fn entries_read(group: &Group, entries: &Entries, id: StreamId) -> Option<i64> {
     }
 }
 
-/// Writes what is pending for a consumer after an id, and counts that as a delivery. An entry that
-/// is no longer there has no fields.
-fn show_pending(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    (group, consumer): (&[u8], &[u8]),
-    after: StreamId,
-    count: usize,
-    reply: &mut Reply,
-) -> Result<(), CommandError> {
-    let most = if count == 0 { usize::MAX } else { count };
-    let now_ms = ctx.now_ms();
-    let listed = edit_group(ctx, key, group, |group, entries| {
-        let number = group.number(consumer).unwrap_or_default();
-        let ids: Vec<StreamId> = match (group.consumer(number), after.next()) {
-            (Some(consumer), Some(from)) => consumer.pending_from(from).take(most).collect(),
-            _ => Vec::new(),
-        };
-        for id in &ids {
-            if entries.get(*id).is_some() {
-                group.redeliver(*id, now_ms);
-            }
-        }
-        (ids, 0)
-    })?;
-    let ids = listed.unwrap_or_default();
-    let Some(stream) = ctx.lookup::<Stream>(key)? else {
-        return Ok(());
-    };
-    later(
-        stream,
-        ids.len() > DEFER_ABOVE,
-        reply,
-        move |stream, reply| {
-            reply.array(ids.len());
-            for id in ids {
-                match stream.get(id) {
-                    Some(entry) => write_entry(reply, entry),
-                    None => {
-                        reply.array(2);
-                        bulk_id(reply, id);
-                        reply.null_array();
-                    }
+/// Writes entries that are pending. One that is no longer there has no fields.
+fn show_pending(stream: &Stream, ids: Vec<StreamId>, reply: &mut Reply) {
+    let large = ids.len() > DEFER_ABOVE;
+    later(stream, large, reply, move |stream, reply| {
+        reply.array(ids.len());
+        for id in ids {
+            match stream.get(id) {
+                Some(entry) => write_entry(reply, entry),
+                None => {
+                    reply.array(2);
+                    bulk_id(reply, id);
+                    reply.null_array();
                 }
             }
-        },
-    );
-    Ok(())
+        }
+    });
 }
