@@ -187,7 +187,8 @@ impl Reader {
 
 /// How many entries the group has read once it has read this one.
 fn entries_read(group: &Group, entries: &Entries, id: StreamId) -> Option<i64> {
-    let counts_on = group.last_id >= entries.first_id() && !entries.has_deleted_from(id);
+    let (last, first) = (group.last_id, entries.first_id());
+    let counts_on = last >= first && !entries.has_deleted_from(last);
     match group.entries_read {
         Some(n) if counts_on => Some(n.wrapping_add(1)),
         before if entries.added() == 0 => before,
