@@ -23,6 +23,7 @@ pub enum Family {
     Lists,
     Sets,
     SortedSets,
+    Streams,
 }
 
 /// All of them.
@@ -34,6 +35,7 @@ pub const ALL: &[Family] = &[
     Family::Lists,
     Family::Sets,
     Family::SortedSets,
+    Family::Streams,
 ];
 
 /// Whether the elements of a reply to this command come in no particular order.
@@ -55,6 +57,7 @@ pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
         Family::Lists => dice.pick(LISTS),
         Family::Sets => dice.pick(SETS),
         Family::SortedSets => dice.pick(SORTED_SETS),
+        Family::Streams => dice.pick(STREAMS),
     };
     template
         .split(' ')
@@ -260,6 +263,54 @@ const SORTED_SETS: &[&str] = &[
     "OBJECT ENCODING <z>",
 ];
 
+/// Ids rise from command to command, whatever the key, and old ones are among the last of them.
+/// What tells of time passed is left out, and lag, which Redis 8 counts better. Nothing tells
+/// whether a consumer that got nothing was made: since Redis 7.2 it is.
+const STREAMS: &[&str] = &[
+    "XADD <e> <tick>-* name <v> count <n>",
+    "XADD <e> <tick>-* name <m> count <n>",
+    "XADD <e> <tick> <f> <v>",
+    "XADD <e> <tick>-<small> <f> <v> <f> <n> 7 <m>",
+    "XADD <e> NOMKSTREAM <tick>-* <f> <m>",
+    "XADD <e> MAXLEN <small> <tick>-* name <n> count <n>",
+    "XADD <e> MAXLEN ~ <small> <tick>-* name <n> count <n>",
+    "XADD <e> MINID ~ <old> LIMIT 50 <tick>-* name <n> count <n>",
+    "XADD <e> MINID <old> <tick>-* name <n>",
+    "XADD <e> <old>-1 <f> <v>",
+    "XADD <e> 0-0 <f> <v>",
+    "XTRIM <e> MAXLEN <small>",
+    "XTRIM <e> MAXLEN ~ 5",
+    "XTRIM <e> MINID = <old>",
+    "XTRIM <e> MAXLEN 5 LIMIT 3",
+    "XDEL <e> <id> <id> <id>",
+    "XLEN <e>",
+    "XLEN <any>",
+    "XRANGE <e> - + COUNT 5",
+    "XRANGE <e> <old> (<id>",
+    "XREVRANGE <e> + (<id> COUNT 4",
+    "XREVRANGE <e> + -",
+    "XREAD COUNT 3 STREAMS <e> <e> <id> 0",
+    "XREAD STREAMS <e> $",
+    "XGROUP CREATE <e> g1 <old> MKSTREAM",
+    "XGROUP CREATE <e> g2 $",
+    "XGROUP SETID <e> g1 <old>",
+    "XGROUP CREATECONSUMER <e> g1 c0",
+    "XGROUP DELCONSUMER <e> g2 c2",
+    "XGROUP DESTROY <e> g2",
+    "XREADGROUP GROUP g1 c1 COUNT 3 STREAMS <e> >",
+    "XREADGROUP GROUP g1 c1 COUNT 2 STREAMS <e> <e> > >",
+    "XREADGROUP GROUP g2 c2 COUNT 9 NOACK STREAMS <e> >",
+    "XREADGROUP GROUP g1 c2 COUNT 3 STREAMS <e> 0",
+    "XACK <e> g1 <id> <id> <id>",
+    "XCLAIM <e> g1 c2 0 <id> <id>",
+    "XCLAIM <e> g2 c3 0 <id> <id> FORCE JUSTID",
+    "XAUTOCLAIM <e> g1 c2 0 - COUNT 2",
+    "XPENDING <e> g1",
+    "XINFO STREAM <e>",
+    "XSETID <e> <tick>-9",
+    "OBJECT ENCODING <e>",
+];
+
 /// Puts something random in the place of a word's marker, which may stand after a `(` or `[`.
 fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
     let Some(open) = word.find('<') else {
@@ -272,6 +323,17 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
             format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
         }
         "<any>" => any_key(dice, families),
+        // Few streams, so that they grow.
+        "<e>" => format!("e{}", dice.below(3)).into_bytes(),
+        "<tick>" => dice.tick().to_string().into_bytes(),
+        "<old>" => dice.recent(200).to_string().into_bytes(),
+        "<id>" => format!("{}-{}", dice.recent(60), dice.below(2) * dice.below(2)).into_bytes(),
+        tick if tick.starts_with("<tick>-") => {
+            let rest = tick.trim_start_matches("<tick>-");
+            let rest = fill(dice, rest, families);
+            [dice.tick().to_string().as_bytes(), b"-", &rest].concat()
+        }
+        "<old>-1" => format!("{}-1", dice.recent(200)).into_bytes(),
         "<f>" => format!("f{}", dice.below(24)).into_bytes(),
         "<m>" => format!("m{}", dice.below(24)).into_bytes(),
         "<v>" => value(dice),
@@ -296,6 +358,7 @@ fn any_key(dice: &mut Dice, families: &[Family]) -> Vec<u8> {
         (Family::Lists, "l"),
         (Family::Sets, "t"),
         (Family::SortedSets, "z"),
+        (Family::Streams, "e"),
     ] {
         if families.contains(&family) {
             letters.push(letter);

@@ -32,18 +32,35 @@ pub fn rounds(variable: &str, default: usize) -> usize {
 }
 
 /// A small generator (xorshift64*), so that a failing run can be repeated from its seed.
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    ticks: u64,
+}
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self {
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            ticks: 1000,
+        }
+    }
+
+    /// A number greater than all before it.
+    pub fn tick(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    /// One of the last numbers that [`Dice::tick`] gave.
+    pub fn recent(&mut self, among: u64) -> u64 {
+        self.ticks - self.below(among).min(self.ticks)
     }
 
     pub fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {

@@ -87,3 +87,78 @@ impl<W: Write> Commands<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::reader::CommandReader;
+    use super::*;
+    use crate::keyspace::value::Value;
+    use crate::keyspace::value::stream::group::Pending;
+    use crate::keyspace::value::stream::{StreamLimits, Trim, Until};
+
+    fn written(stream: &Stream) -> Vec<String> {
+        let mut out = Vec::new();
+        let value = Value::from(stream.clone());
+        Commands::new(&mut out)
+            .entry(0, b"s", value.as_ref(), None)
+            .unwrap();
+        let mut reader = CommandReader::new(out.as_slice(), 0);
+        let mut lines = Vec::new();
+        while let Some(argv) = reader.next_command().unwrap() {
+            let words = argv.iter().map(|word| String::from_utf8_lossy(word));
+            lines.push(words.collect::<Vec<_>>().join(" "));
+        }
+        lines.split_off(1)
+    }
+
+    #[test]
+    fn entries_groups_and_what_is_pending_are_told() {
+        let mut stream = Stream::default();
+        let limits = StreamLimits::default();
+        stream.append(limits, StreamId::new(5, 0), &[b"a", b"1", b"b", b"x y"]);
+        stream.append(limits, StreamId::new(5, 1), &[b"c", b"-7"]);
+        stream.append(limits, StreamId::new(9, 0), &[b"a", b"2"]);
+        stream.delete(StreamId::new(9, 0));
+        let mut group = Group::new(StreamId::new(5, 1), Some(2));
+        let owner = group.create_consumer(b"zoe", 1).unwrap();
+        group.create_consumer(b"idle", 1);
+        let pending = Pending {
+            time_ms: 1234,
+            deliveries: 3,
+            owner,
+        };
+        group.assign(StreamId::new(5, 1), pending);
+        stream.create_group(b"g", group);
+        stream.create_group(b"empty", Group::new(StreamId::MIN, None));
+        assert_eq!(
+            written(&stream),
+            [
+                "XADD s 5-0 a 1 b x y",
+                "XADD s 5-1 c -7",
+                "XSETID s 9-0 ENTRIESADDED 3 MAXDELETEDID 9-0",
+                "XGROUP CREATE s empty 0-0 ENTRIESREAD -1",
+                "XGROUP CREATE s g 5-1 ENTRIESREAD 2",
+                "XGROUP CREATECONSUMER s g idle",
+                "XCLAIM s g zoe 0 5-1 TIME 1234 RETRYCOUNT 3 JUSTID FORCE",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stream_without_entries_is_made_all_the_same() {
+        let mut stream = Stream::default();
+        stream.append(StreamLimits::default(), StreamId::new(7, 7), &[b"a", b"1"]);
+        stream.trim(Trim {
+            until: Until::Length(0),
+            approximate: false,
+            limit: 0,
+        });
+        assert_eq!(
+            written(&stream),
+            [
+                "XADD s MAXLEN 0 0-1 x y",
+                "XSETID s 7-7 ENTRIESADDED 1 MAXDELETEDID 0-0",
+            ]
+        );
+    }
+}
