@@ -217,6 +217,7 @@ const SETS: &[&str] = &[
     "SINTERCARD 2 <t> <t> LIMIT 1",
 ];
 
+/// A `<y>` set has one score: ranges by member are undefined in others.
 const SORTED_SETS: &[&str] = &[
     "ZADD <z> <half> <m>",
     "ZADD <z> <half> <m> <half> <m>",
@@ -240,17 +241,18 @@ const SORTED_SETS: &[&str] = &[
     "ZRANGE <z> <index> <index>",
     "ZRANGE <z> <index> <index> REV WITHSCORES",
     "ZRANGE <z> -inf <half> BYSCORE LIMIT 1 3",
-    "ZRANGE <z> - [<m> BYLEX",
+    "ZADD <y> 0 <m> 0 <m> 0 <m>",
+    "ZRANGE <y> - [<m> BYLEX",
     "ZREVRANGE <z> 0 <index> WITHSCORES",
     "ZRANGEBYSCORE <z> (<half> +inf WITHSCORES LIMIT 0 4",
     "ZREVRANGEBYSCORE <z> +inf <half>",
-    "ZRANGEBYLEX <z> - +",
-    "ZLEXCOUNT <z> - [<m>",
+    "ZRANGEBYLEX <y> - +",
+    "ZLEXCOUNT <y> - [<m>",
     "ZPOPMIN <z>",
     "ZPOPMAX <z> 2",
     "ZREMRANGEBYRANK <z> <index> <index>",
     "ZREMRANGEBYSCORE <z> <half> <half>",
-    "ZREMRANGEBYLEX <z> [<m> (<m>",
+    "ZREMRANGEBYLEX <y> [<m> (<m>",
     "ZUNIONSTORE <z> 2 <z> <z> WEIGHTS 2 0.5",
     "ZINTERSTORE <z> 2 <z> <z> AGGREGATE MAX",
     "ZDIFFSTORE <z> 2 <z> <z>",
@@ -319,7 +321,7 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
     let (before, marker) = word.split_at(open);
     let mut filled = before.as_bytes().to_vec();
     filled.extend(match marker {
-        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" => {
+        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<y>" => {
             format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
         }
         "<any>" => any_key(dice, families),
