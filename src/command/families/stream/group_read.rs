@@ -155,10 +155,7 @@ impl Reader {
         if entries.is_empty() || entries.newest() < from {
             return Served::Nothing;
         }
-        for entry in entries
-            .range(from, StreamId::MAX, false)
-            .take(self.most())
-        {
+        for entry in entries.range(from, StreamId::MAX, false).take(self.most()) {
             group.entries_read = entries_read(group, entries, entry.id);
             group.last_id = entry.id;
             if self.noack {
