@@ -207,18 +207,26 @@ fn value(hash: &Hash, record: Record<'_>, reply: &mut Reply) {
     }
 }
 
+/// How [`values`] looks at fields.
+struct Look {
+    /// The instant at which a field must be due.
+    now_ms: i64,
+    /// The fields are taken: one that is named twice is gone the second time.
+    taken: bool,
+}
+
 /// Writes the values of fields. Which of them are due, and which have a value.
 fn values<'a>(
     hash: Option<&Hash>,
     fields: &[&'a [u8]],
-    now_ms: i64,
+    look: Look,
     reply: &mut Reply,
 ) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
     let (mut due, mut found) = (Vec::new(), Vec::new());
     reply.array(fields.len());
     for field in fields {
-        match (hash, meet(hash, field, now_ms)) {
-            (Some(hash), Met::Field(record)) => {
+        match (hash, meet(hash, field, look.now_ms)) {
+            (Some(hash), Met::Field(record)) if !(look.taken && found.contains(field)) => {
                 value(hash, record, reply);
                 found.push(*field);
             }
@@ -237,7 +245,11 @@ fn hmget(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let key = arg(args, 1);
     let fields = args.get(2..).unwrap_or_default();
     let now_ms = ctx.unit.fields_now();
-    let (due, _) = values(ctx.read_as::<Hash>(key)?, fields, now_ms, reply);
+    let look = Look {
+        now_ms,
+        taken: false,
+    };
+    let (due, _) = values(ctx.read_as::<Hash>(key)?, fields, look, reply);
     expire(ctx, key, &due);
     Ok(Effect::None)
 }
@@ -303,23 +315,11 @@ fn hgetdel(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     ctx.lookup::<Hash>(key)?;
     let fields = named_fields(args.get(2..).unwrap_or_default())?;
     let now_ms = ctx.unit.fields_now();
-    let (mut due, mut found): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
-    let hash = ctx.lookup::<Hash>(key)?;
-    reply.array(fields.len());
-    for field in fields {
-        match (hash, meet(hash, field, now_ms)) {
-            // A field that is named twice is gone the second time.
-            (Some(hash), Met::Field(record)) if !found.contains(field) => {
-                value(hash, record, reply);
-                found.push(field);
-            }
-            (_, Met::Due) => {
-                reply.null();
-                due.push(field);
-            }
-            _ => reply.null(),
-        }
-    }
+    let look = Look {
+        now_ms,
+        taken: true,
+    };
+    let (due, found) = values(ctx.lookup::<Hash>(key)?, fields, look, reply);
     expire(ctx, key, &due);
     if found.is_empty() {
         return Ok(Effect::None);

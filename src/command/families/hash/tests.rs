@@ -246,7 +246,7 @@ fn reading_may_change_how_long_fields_live() {
         ("HGETEX h EX 10 FIELDS 2 a x", r#"["1", nil]"#),
         ("HGETEX h PERSIST FIELDS 2 a b", r#"["1", "2"]"#),
         ("HGETEX h PERSIST FIELDS 2 a b", r#"["1", "2"]"#),
-        ("HGETEX h EXAT 1 FIELDS 2 a x", r#"["1", nil]"#),
+        ("HGETEX h EXAT 1 FIELDS 3 a x a", r#"["1", nil, nil]"#),
         ("HGETALL h", r#"["b", "2"]"#),
     ]);
     assert_eq!(

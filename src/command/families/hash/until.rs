@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::expire::{expire_effect, instant, tell_of_removal};
-use super::{Met, arg, expire, meet, named_fields, values, wrong_arity};
+use super::{Look, Met, arg, expire, meet, named_fields, values, wrong_arity};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::limits;
@@ -21,6 +21,11 @@ fn time_form(word: &[u8]) -> Option<(i64, bool)> {
         b"pxat" => Some((1, false)),
         _ => None,
     }
+}
+
+/// Whether a field that is given this expiry is removed instead.
+fn is_past(ctx: &Ctx<'_>, at_ms: i64) -> bool {
+    at_ms <= ctx.now_ms() && ctx.deletes_expired()
 }
 
 /// What HGETEX does to the expiry of the fields it reads.
@@ -48,7 +53,12 @@ pub(super) fn hgetex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Ou
     };
     let fields = named_fields(rest.unwrap_or_default())?;
     let fields_now = ctx.unit.fields_now();
-    let (due, found) = values(ctx.lookup::<Hash>(key)?, fields, fields_now, reply);
+    let taken = matches!(change, Change::Set(at_ms) if is_past(ctx, at_ms));
+    let look = Look {
+        now_ms: fields_now,
+        taken,
+    };
+    let (due, found) = values(ctx.lookup::<Hash>(key)?, fields, look, reply);
     expire(ctx, key, &due);
     match change {
         _ if found.is_empty() => Ok(Effect::None),
@@ -78,7 +88,7 @@ fn clear(ctx: &mut Ctx<'_>, key: &[u8], fields: &[&[u8]], found: &[&[u8]]) -> Ou
 }
 
 fn set(ctx: &mut Ctx<'_>, key: &[u8], fields: &[&[u8]], found: &[&[u8]], at_ms: i64) -> Outcome {
-    let past = at_ms <= ctx.now_ms() && ctx.deletes_expired();
+    let past = is_past(ctx, at_ms);
     let mut removed: Vec<&[u8]> = Vec::new();
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
         for field in found {
@@ -208,7 +218,7 @@ pub(super) fn hsetex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Ou
     }
     reply.int(1);
     let past = match request.lifetime {
-        Lifetime::Until(at_ms) => at_ms <= now_ms && ctx.deletes_expired(),
+        Lifetime::Until(at_ms) => is_past(ctx, at_ms),
         Lifetime::Endless | Lifetime::Kept => false,
     };
     if past {

@@ -133,11 +133,13 @@ fn look<'c>(
     key: &mut Vec<u8>,
 ) -> Found<'c> {
     pattern.key(element, key);
+    let now_ms = ctx.unit.fields_now();
     match (ctx.read(key), &pattern.field) {
         (Some(ValueRef::Str(string)), None) => Found::String(string),
         (Some(ValueRef::Hash(hash)), Some(field)) => hash
-            .get(field.as_slice())
-            .map_or(Found::Nothing, Found::Field),
+            .record(field.as_slice())
+            .filter(|record| !record.is_due(now_ms))
+            .map_or(Found::Nothing, |record| Found::Field(record.value)),
         _ => Found::Nothing,
     }
 }
