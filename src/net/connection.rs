@@ -235,6 +235,16 @@ impl Connection {
             own.extend_from_slice(fresh);
         }
         let data: &[u8] = if joined { &own } else { fresh };
+        if data.len() as u64 > worker.query_buffer_limit() {
+            let over = &worker.engine.clients.over_input_limit;
+            over.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                "Closing client that reached max query buffer length: id={} addr={}",
+                self.client.id,
+                self.client.addr
+            );
+            return (Stop::Close, 0);
+        }
         let mut reply = worker.reply.borrow_mut();
         reply.set_proto(self.proto);
         let mut pos = 0;
@@ -269,16 +279,6 @@ impl Connection {
         self.client
             .query_buffer_free
             .store(free as u64, Ordering::Relaxed);
-        if self.unread.len() as u64 > worker.query_buffer_limit() {
-            let over = &worker.engine.clients.over_input_limit;
-            over.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                "Closing client that reached max query buffer length: id={} addr={}",
-                self.client.id,
-                self.client.addr
-            );
-            return (Stop::Close, durable_at);
-        }
         (stop, durable_at)
     }
 

@@ -8,6 +8,7 @@
 //! the set's size, and beyond a limit it is out of range.
 
 mod algebra;
+mod blocking;
 pub mod pops;
 pub mod ranges;
 mod walk;
@@ -53,6 +54,9 @@ pub const HANDLERS: Family = &[
     ("zpopmin", pops::zpopmin, Locks::Keys),
     ("zpopmax", pops::zpopmax, Locks::Keys),
     ("zmpop", pops::zmpop, Locks::Keys),
+    ("bzpopmin", blocking::bzpopmin, Locks::Keys),
+    ("bzpopmax", blocking::bzpopmax, Locks::Keys),
+    ("bzmpop", blocking::bzmpop, Locks::Keys),
     ("zunion", algebra::zunion, Locks::Keys),
     ("zunionstore", algebra::zunionstore, Locks::Keys),
     ("zinter", algebra::zinter, Locks::Keys),

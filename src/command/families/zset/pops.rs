@@ -180,7 +180,7 @@ impl<'s, 'a> MultiPop<'s, 'a> {
         ctx: &mut Ctx<'_>,
         reply: &mut Reply,
     ) -> Result<Option<Effect>, CommandError> {
-        for key in self.keys {
+        for key in self.keys.iter().filter(|key| ctx.holds(key)) {
             let n = pop(ctx, key, self.side, self.count, Shape::KeyPairs, reply)?;
             if n > 0 {
                 return Ok(Some(pop_effect(ctx, key, self.side, n)));
