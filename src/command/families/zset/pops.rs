@@ -180,7 +180,10 @@ impl<'s, 'a> MultiPop<'s, 'a> {
         ctx: &mut Ctx<'_>,
         reply: &mut Reply,
     ) -> Result<Option<Effect>, CommandError> {
-        for key in self.keys.iter().filter(|key| ctx.holds(key)) {
+        for key in self.keys {
+            if !ctx.holds(key) {
+                continue;
+            }
             let n = pop(ctx, key, self.side, self.count, Shape::KeyPairs, reply)?;
             if n > 0 {
                 return Ok(Some(pop_effect(ctx, key, self.side, n)));
