@@ -187,15 +187,17 @@ impl Connection {
             }
             let idle = worker.idle_limit(&self.client);
             let want_write = !self.unsent.is_empty();
+            // A client may send all of its requests before it reads a reply: it is read from even
+            // when its replies wait. What bounds them is the output limit.
             tokio::select! {
                 biased;
-                r = self.transport.readable(), if !want_write => {
-                    r?;
-                    return Ok(true);
-                }
                 w = self.transport.writable(), if want_write => {
                     w?;
                     self.send_unsent()?;
+                }
+                r = self.transport.readable() => {
+                    r?;
+                    return Ok(true);
                 }
                 () = self.client.outbox.woken() => {}
                 () = tokio::time::sleep(idle.unwrap_or(Duration::ZERO)), if idle.is_some() => {

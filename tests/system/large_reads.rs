@@ -98,3 +98,23 @@ fn a_client_that_leaves_in_the_middle_of_a_large_reply_takes_nothing_along() {
     let reply = client.call(&["lrange", "list", "0", "-1"]);
     assert_eq!(bulks(reply).len(), ELEMENTS);
 }
+
+#[test]
+fn a_pipeline_is_read_to_its_end_before_its_client_reads_a_reply() {
+    let server = Setup::russet().start();
+    let mut client = server.client();
+    let text = "x".repeat(4096);
+    let mut pipeline = BytesMut::new();
+    for _ in 0..16 * 1024 {
+        encode(&mut pipeline, &["echo", &text]);
+    }
+    client.send_bytes(&pipeline).unwrap();
+    for _ in 0..16 * 1024 {
+        let reply = client.receive_raw(|bytes| {
+            let whole = text.len() + "$4096\r\n\r\n".len();
+            (bytes.len() >= whole).then_some(whole)
+        });
+        assert!(reply.unwrap().ends_with(b"x\r\n"));
+    }
+    assert_eq!(client.text(&["ping"]), "PONG");
+}
