@@ -100,6 +100,11 @@ impl Control {
         Ok(())
     }
 
+    /// Whether the server takes these requests.
+    pub fn takes(&mut self, requests: u64, encode: impl FnMut(u64, &mut Vec<u8>)) -> bool {
+        self.fill(requests, encode).is_ok()
+    }
+
     /// Sends requests `0..n`, encoded by `encode_one`, many at a time. Fails if one is refused.
     pub fn fill(&mut self, n: u64, mut encode_one: impl FnMut(u64, &mut Vec<u8>)) -> Outcome<()> {
         let mut counter = Counter::default();

@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -37,7 +37,34 @@ pub fn closed(
     batches: &[Arc<Batches>],
     time: Duration,
 ) -> Outcome<Throughput> {
+    let measured = during(server, connections, batches, |answered| {
+        std::thread::sleep(WARM_UP);
+        let (cpu, before, begun) = (server.cpu_seconds()?, answered(), Instant::now());
+        std::thread::sleep(time);
+        let requests = (answered() - before) as f64;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok((requests, seconds, server.cpu_seconds()? - cpu))
+    });
+    let (requests, seconds, cpu) = measured?;
+    if requests == 0.0 {
+        return Err(format!("{} answered nothing", server.name).into());
+    }
+    Ok(Throughput {
+        per_second: requests / seconds,
+        cpu_us: cpu * 1e6 / requests,
+    })
+}
+
+/// Drives `server` while `script` runs, which is given a way to ask how many requests have been
+/// answered.
+pub fn during<R>(
+    server: &Running,
+    connections: usize,
+    batches: &[Arc<Batches>],
+    script: impl FnOnce(&dyn Fn() -> u64) -> Outcome<R>,
+) -> Outcome<R> {
     let stop = AtomicBool::new(false);
+    let connected = AtomicUsize::new(0);
     let done: Vec<AtomicU64> = (0..THREADS).map(|_| AtomicU64::new(0)).collect();
     let answered = || -> u64 { done.iter().map(|d| d.load(Ordering::Relaxed)).sum() };
     std::thread::scope(|scope| {
@@ -47,26 +74,27 @@ pub fn closed(
             let Some(batches) = batches.get(i % batches.len().max(1)) else {
                 return Err("no requests".into());
             };
-            let stop = &stop;
-            threads.push(scope.spawn(move || drive(server.port, share, batches, stop, done)));
+            let (stop, connected) = (&stop, &connected);
+            threads.push(scope.spawn(move || {
+                let driven = connect_all(server.port, share, batches).and_then(|all| {
+                    connected.fetch_add(1, Ordering::Relaxed);
+                    drive(all, batches, stop, done)
+                });
+                if driven.is_err() {
+                    connected.fetch_add(1, Ordering::Relaxed);
+                }
+                driven
+            }));
         }
-        std::thread::sleep(WARM_UP);
-        let (cpu, answered_before, begun) = (server.cpu_seconds(), answered(), Instant::now());
-        std::thread::sleep(time);
-        let requests = (answered() - answered_before) as f64;
-        let seconds = begun.elapsed().as_secs_f64();
-        let cpu_after = server.cpu_seconds();
+        while connected.load(Ordering::Relaxed) < THREADS {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let result = script(&answered);
         stop.store(true, Ordering::Relaxed);
         for t in threads {
             t.join().map_err(|_| "a load thread died")??;
         }
-        if requests == 0.0 {
-            return Err(format!("{} answered nothing", server.name).into());
-        }
-        Ok(Throughput {
-            per_second: requests / seconds,
-            cpu_us: (cpu_after? - cpu?) * 1e6 / requests,
-        })
+        result
     })
 }
 
@@ -82,15 +110,14 @@ struct Connection {
     writing: bool,
 }
 
-fn drive(
-    port: u16,
-    connections: usize,
-    batches: &Batches,
-    stop: &AtomicBool,
-    done: &AtomicU64,
-) -> Outcome<()> {
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(connections.max(16));
+/// A thread's connections, and their readiness.
+struct Driven {
+    poll: Poll,
+    connections: Vec<Connection>,
+}
+
+fn connect_all(port: u16, connections: usize, batches: &Batches) -> Outcome<Driven> {
+    let poll = Poll::new()?;
     let mut all = Vec::new();
     for i in 0..connections {
         let mut stream = connect(port)?;
@@ -105,6 +132,18 @@ fn drive(
             writing: true,
         });
     }
+    Ok(Driven {
+        poll,
+        connections: all,
+    })
+}
+
+fn drive(driven: Driven, batches: &Batches, stop: &AtomicBool, done: &AtomicU64) -> Outcome<()> {
+    let Driven {
+        mut poll,
+        connections: mut all,
+    } = driven;
+    let mut events = Events::with_capacity(all.len().max(16));
     let mut buffer = vec![0u8; 256 * 1024];
     for c in &mut all {
         c.begin(batches)?;

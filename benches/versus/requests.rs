@@ -146,6 +146,30 @@ impl Batches {
         Arc::new(batches)
     }
 
+    /// Requests drawn at random by `encode_one`, for each of the two load threads.
+    pub fn drawn(
+        requests: usize,
+        depth: usize,
+        encode_one: impl Fn(&mut Rng, &mut Vec<u8>),
+    ) -> Vec<Arc<Batches>> {
+        (1..=2)
+            .map(|seed| {
+                let mut rng = Rng::new(seed);
+                Batches::new(requests, depth, Replies::Counted, |out| {
+                    encode_one(&mut rng, out);
+                })
+            })
+            .collect()
+    }
+
+    /// The same, each of whose batches is answered by `N` replies, whatever it is made of.
+    pub fn of_replies<const N: usize>(batches: Arc<Batches>) -> Arc<Batches> {
+        let Some(b) = Arc::into_inner(batches) else {
+            return Batches::new(0, N, Replies::Counted, |_| {});
+        };
+        Arc::new(Batches { depth: N, ..b })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -52,11 +52,16 @@ pub fn contenders(
 }
 
 fn contender(name: &str, program: &Path, directives: Vec<String>) -> Outcome<Contender> {
-    let said = Command::new(program).arg("--version").output()?;
+    // It will be started in a folder of its own, so a path must not depend on this one.
+    let program = match program.components().count() {
+        0 | 1 => program.to_owned(),
+        _ => std::path::absolute(program)?,
+    };
+    let said = Command::new(&program).arg("--version").output()?;
     Ok(Contender {
         name: name.to_owned(),
         version: String::from_utf8_lossy(&said.stdout).trim().to_owned(),
-        program: program.to_owned(),
+        program,
         directives,
     })
 }

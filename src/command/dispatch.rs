@@ -183,7 +183,7 @@ impl Engine {
         let settings = self.config.current();
         let mut nobody = None;
         effects.clear();
-        let locked = self.keyspace.lock_to_serve(mask);
+        let locked = self.keyspace.lock_to_serve(mask).giving_way();
         let now_ms = clock::unix_ms();
         effects.set_unix_s(now_ms / 1000);
         let options = UnitOptions {

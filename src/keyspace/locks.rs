@@ -15,7 +15,7 @@
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use lock_api::RawMutex as _;
+use lock_api::{RawMutex as _, RawMutexFair as _};
 use parking_lot::RawMutex;
 
 use super::shard::Shard;
@@ -165,6 +165,7 @@ impl Keyspace {
         Locked {
             keyspace: self,
             mask,
+            gives_way: false,
         }
     }
 
@@ -213,9 +214,17 @@ impl Keyspace {
 pub struct Locked<'a> {
     keyspace: &'a Keyspace,
     mask: ShardMask,
+    gives_way: bool,
 }
 
 impl<'a> Locked<'a> {
+    /// For work behind the clients' backs, which locks again and again: whoever waits gets the
+    /// lock when it is released, however soon we come back for it.
+    pub fn giving_way(mut self) -> Locked<'a> {
+        self.gives_way = true;
+        self
+    }
+
     /// The shards that are locked.
     #[inline]
     pub fn mask(&self) -> ShardMask {
@@ -287,7 +296,13 @@ impl Drop for Locked<'_> {
         for i in self.mask.iter() {
             if let Some(c) = self.keyspace.cells.get(i) {
                 // SAFETY: locked when this set was made, and unlocked only here.
-                unsafe { c.lock.unlock() }
+                unsafe {
+                    if self.gives_way {
+                        c.lock.unlock_fair();
+                    } else {
+                        c.lock.unlock();
+                    }
+                }
             }
         }
     }

@@ -168,7 +168,7 @@ impl Snapshot {
         }
         self.sweep(out);
         let first = first_position(self.shard);
-        let mut locked = self.keyspace.lock(ShardMask::only(self.shard));
+        let mut locked = self.keyspace.lock(ShardMask::only(self.shard)).giving_way();
         let Some(shard) = locked.shard(self.shard) else {
             return false;
         };

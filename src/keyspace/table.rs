@@ -442,6 +442,7 @@ impl Table {
             }
             let mut earliest = i64::MAX;
             for at in 0..seg.slots() {
+                seg.prefetch_slot(at + WALK_AHEAD);
                 let Some(p) = pointer_of(seg.get(at)) else {
                     continue;
                 };

@@ -1,7 +1,7 @@
 //! What happens without being asked: removing keys and fields of hashes that are due,
 //! saving at save points, refusing writes while too much memory is used.
 //!
-//! A round visits every shard of every database, one lock at a time, for a few segments each,
+//! A round visits every shard of every database, one lock at a time, for a few keys each,
 //! so that no client waits long, and spends at most a quarter of the time between two rounds.
 
 use std::sync::Arc;
@@ -29,8 +29,11 @@ const HASHES_PER_TURN: usize = 16;
 /// A hash with fields that are due: its database, since when, its shard and its key.
 type DueHash = (usize, i64, usize, Box<[u8]>);
 
-/// Segments with something due that are looked at under one lock.
+/// Segments with hashes that have something due which are looked at under one lock.
 const SEGMENTS_PER_LOCK: usize = 2;
+
+/// Keys that are removed under one lock: some tens of microseconds.
+const KEYS_PER_LOCK: usize = 64;
 
 /// Runs until the process ends.
 pub async fn run(parts: Arc<Parts>) {
@@ -94,17 +97,21 @@ async fn expire(engine: &Engine, effects: &mut UnitEffects, budget: Duration) {
         for db in 0..engine.keyspace.databases() {
             let mut look = hashes.len() < HASHES_PER_ROUND;
             while look || begun.elapsed() < budget {
-                let removed = engine.in_unit(ShardMask::only(index), effects, |unit| {
+                let shard = ShardMask::only(index);
+                let due = engine.in_unit(shard, effects, |unit| {
                     if look {
                         unit.hashes_with_due_fields(db, index, SEGMENTS_PER_LOCK, |at_ms, key| {
                             hashes.push((db, at_ms, index, key.into()));
                         });
                     }
-                    unit.expire_step(db, index, SEGMENTS_PER_LOCK)
+                    unit.due_keys(db, index)
                 });
                 look = false;
-                if removed == 0 {
+                if due.is_empty() {
                     break;
+                }
+                for keys in due.chunks(KEYS_PER_LOCK) {
+                    engine.in_unit(shard, effects, |unit| unit.expire_keys(db, keys));
                 }
                 tokio::task::yield_now().await;
             }

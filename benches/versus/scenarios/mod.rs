@@ -1,9 +1,12 @@
 //! The scenarios, each a function that measures and gives figures.
 
+mod beside;
 mod memory;
 mod pipeline;
+mod replicas;
 mod restart;
 mod saving;
+mod types;
 
 use crate::figures::Figure;
 use crate::{Bench, Outcome};
@@ -54,6 +57,51 @@ pub const ALL: &[Scenario] = &[
         name: "restart",
         about: "seconds until a server with 2,000,000 keys serves again",
         run: restart::restart,
+    },
+    Scenario {
+        name: "types",
+        about: "common commands of each data type, 50 clients, pipelines of 16",
+        run: types::common,
+    },
+    Scenario {
+        name: "multi",
+        about: "transactions of ten SET, 50 clients",
+        run: types::transactions,
+    },
+    Scenario {
+        name: "connections",
+        about: "GET over 10, 1,000 and 10,000 connections",
+        run: pipeline::by_connections,
+    },
+    Scenario {
+        name: "bigreads",
+        about: "whole collections of 1,000,000 elements beside 5,000 GET a second",
+        run: beside::big_reads,
+    },
+    Scenario {
+        name: "expiry",
+        about: "1,000,000 keys due at once beside 5,000 GET a second",
+        run: beside::expiry,
+    },
+    Scenario {
+        name: "inserts",
+        about: "20,000,000 new keys beside 2,000 GET a second",
+        run: beside::inserts,
+    },
+    Scenario {
+        name: "aof",
+        about: "SET under each sync policy, 50 clients, GET beside",
+        run: beside::aof,
+    },
+    Scenario {
+        name: "replicas",
+        about: "write throughput with 0, 1, 2 and 4 replicas",
+        run: replicas::cost,
+    },
+    Scenario {
+        name: "fullsync",
+        about: "full sync of 1 GB while 20 clients write",
+        run: replicas::full_sync,
     },
 ];
 

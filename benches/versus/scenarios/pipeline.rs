@@ -67,6 +67,29 @@ pub fn measure(
     Ok((throughput.higher("1000/s"), cpu.lower("us/op")))
 }
 
+/// By the number of connections, without pipelining.
+pub fn by_connections(bench: &Bench) -> Outcome<Vec<Figure>> {
+    /// Descriptors for the load, beside a few of its own.
+    const DESCRIPTORS: u64 = 10_500;
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wanted = rustix::process::Rlimit {
+        current: Some(DESCRIPTORS.max(limits.current.unwrap_or(u64::MAX))),
+        maximum: limits.maximum,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted)
+        .map_err(|e| format!("{DESCRIPTORS} open files are not allowed (ulimit -n): {e}"))?;
+    let servers = bench.start_all(&["--maxclients", "10100"])?;
+    fill(&servers, KEYS, 64)?;
+    let batches = gets(&Keys::Uniform(KEYS), 1, 64);
+    let mut all = Vec::new();
+    for clients in [10, 1_000, 10_000] {
+        let what = format!("GET over {clients} connections,");
+        let (throughput, cpu) = measure(bench, &servers, &what, clients, &batches)?;
+        all.extend([throughput, cpu]);
+    }
+    Ok(all)
+}
+
 /// By pipeline depth.
 pub fn by_depth(bench: &Bench) -> Outcome<Vec<Figure>> {
     let servers = bench.start_all(&[])?;

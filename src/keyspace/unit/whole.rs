@@ -204,22 +204,24 @@ impl Unit<'_> {
         self.counters.dirty += 1;
     }
 
-    /// Removes keys that are due, looking at up to `budget` segments of `db` in the locked shard
-    /// `index`. How many were removed.
-    pub fn expire_step(&mut self, db: usize, index: usize, budget: usize) -> usize {
+    /// The keys of `db` in the locked shard `index` that are due, of the next segment that has
+    /// some. The caller removes them by [`Unit::expire_keys`].
+    pub fn due_keys(&mut self, db: usize, index: usize) -> Vec<Box<[u8]>> {
         let now_ms = self.options.now_ms;
-        let Some(d) = self.locked.shard(index).and_then(|s| s.db_mut(db)) else {
-            return 0;
-        };
         let mut due: Vec<Box<[u8]>> = Vec::new();
-        let from = d.expire_from;
-        d.expire_from = d
-            .table
-            .expired(now_ms, from, budget, |key, _| due.push(key.into()));
-        for key in &due {
-            let hash = hash::of(key);
-            self.live(db, hash, key);
+        if let Some(d) = self.locked.shard(index).and_then(|s| s.db_mut(db)) {
+            let from = d.expire_from;
+            d.expire_from = d
+                .table
+                .expired(now_ms, from, 1, |key, _| due.push(key.into()));
         }
-        due.len()
+        due
+    }
+
+    /// Removes those of the keys that are still due. Their shard is locked.
+    pub fn expire_keys(&mut self, db: usize, keys: &[Box<[u8]>]) {
+        for key in keys {
+            self.live(db, hash::of(key), key);
+        }
     }
 }

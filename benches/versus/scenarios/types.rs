@@ -1,0 +1,192 @@
+//! The common commands of each data type, and transactions of ten.
+
+use crate::figures::Figure;
+use crate::requests::{Batches, Rng, encode, encode_words, key, value};
+use crate::scenarios::pipeline::measure;
+use crate::servers::Running;
+use crate::{Bench, Outcome, progress};
+
+const CLIENTS: usize = 50;
+const REQUESTS: usize = 16 * 1024;
+/// Collections of each type.
+const COLLECTIONS: u64 = 10_000;
+/// Members of each.
+const MEMBERS: u64 = 50;
+
+type Encode = fn(&mut Rng, &mut Vec<u8>);
+/// A member's words from its number.
+type Member = fn(u64) -> String;
+
+fn words(out: &mut Vec<u8>, text: &str) {
+    encode_words(out, text);
+}
+
+fn pick(rng: &mut Rng) -> (u64, u64) {
+    (rng.below(COLLECTIONS), rng.below(MEMBERS))
+}
+
+/// Each command with a request of it.
+const COMMANDS: &[(&str, Encode)] = &[
+    ("INCR", |r, out| {
+        words(out, &format!("INCR n:{}", r.below(COLLECTIONS)))
+    }),
+    ("MGET of 10", |r, out| {
+        let keys: Vec<String> = (0..10).map(|_| key(r.below(COLLECTIONS))).collect();
+        words(out, &format!("MGET {}", keys.join(" ")));
+    }),
+    ("MSET of 10", |r, out| {
+        let keys: Vec<String> = (0..10).map(|_| key(r.below(COLLECTIONS))).collect();
+        words(out, &format!("MSET {} v", keys.join(" v ")));
+    }),
+    ("HSET", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("HSET h:{c} field:{m} value:{}", m ^ 1));
+    }),
+    ("HGET", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("HGET h:{c} field:{m}"));
+    }),
+    ("HGETALL of 50", |r, out| {
+        words(out, &format!("HGETALL h:{}", r.below(COLLECTIONS)))
+    }),
+    ("RPUSH and LPOP", |r, out| {
+        let side = if r.below(2) == 0 {
+            "RPUSH q e"
+        } else {
+            "LPOP q"
+        };
+        let (verb, rest) = side.split_once(' ').unwrap_or((side, ""));
+        let (name, element) = rest.split_once(' ').unwrap_or((rest, ""));
+        words(
+            out,
+            &format!("{verb} {name}:{} {element}", r.below(COLLECTIONS)),
+        );
+    }),
+    ("LRANGE of 50", |r, out| {
+        words(out, &format!("LRANGE l:{} 0 49", r.below(COLLECTIONS)))
+    }),
+    ("SADD", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("SADD s:{c} member:{m}"));
+    }),
+    ("SISMEMBER", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("SISMEMBER s:{c} member:{m}"));
+    }),
+    ("ZADD", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("ZADD z:{c} {} member:{m}", r.below(1000)));
+    }),
+    ("ZSCORE", |r, out| {
+        let (c, m) = pick(r);
+        words(out, &format!("ZSCORE z:{c} member:{m}"));
+    }),
+    ("ZRANGE of 10", |r, out| {
+        words(out, &format!("ZRANGE z:{} 10 19", r.below(COLLECTIONS)))
+    }),
+    ("ZADD to one of 100,000", |r, out| {
+        words(
+            out,
+            &format!(
+                "ZADD big {} member:{}",
+                r.below(1_000_000),
+                r.below(100_000)
+            ),
+        );
+    }),
+    ("ZRANK in one of 100,000", |r, out| {
+        words(out, &format!("ZRANK big member:{}", r.below(100_000)));
+    }),
+    ("XADD", |r, out| {
+        words(out, &format!("XADD x:{} * a 1 b 2", r.below(100)))
+    }),
+    ("XRANGE of 10", |r, out| {
+        words(out, &format!("XRANGE x:{} - + COUNT 10", r.below(100)))
+    }),
+];
+
+/// Makes what the requests look at. What a server does not know stays away.
+fn prepare(server: &Running) -> Outcome<()> {
+    let mut c = server.control()?;
+    c.fill(COLLECTIONS, |i, out| {
+        encode(out, &[b"SET", key(i).as_bytes(), &value(i, 64)]);
+    })?;
+    let members = |verb: &str, name: &str, i: u64, one: Member| {
+        let all: Vec<String> = (0..MEMBERS).map(one).collect();
+        format!("{verb} {name}:{i} {}", all.join(" "))
+    };
+    let makers: [(&str, &str, Member); 4] = [
+        ("HSET", "h", |m| format!("field:{m} value:{m}")),
+        ("RPUSH", "l", |m| format!("element:{m}")),
+        ("SADD", "s", |m| format!("member:{m}")),
+        ("ZADD", "z", |m| format!("{m} member:{m}")),
+    ];
+    for (verb, name, one) in makers {
+        c.takes(COLLECTIONS, |i, out| {
+            words(out, &members(verb, name, i, one))
+        });
+    }
+    c.takes(100_000, |i, out| {
+        words(out, &format!("ZADD big {} member:{i}", i * 7 % 100_000))
+    });
+    c.takes(100 * 100, |i, out| {
+        words(out, &format!("XADD x:{} * a 1 b 2", i % 100))
+    });
+    Ok(())
+}
+
+/// The servers that take such requests, and a note of those that do not.
+fn able(servers: Vec<Running>, encode: Encode) -> Outcome<(Vec<Running>, Vec<Running>)> {
+    let (mut able, mut other) = (Vec::new(), Vec::new());
+    for s in servers {
+        let mut rng = Rng::new(3);
+        if s.control()?.takes(50, |_, out| encode(&mut rng, out)) {
+            able.push(s);
+        } else {
+            progress(&format!("{} does not know it", s.name));
+            other.push(s);
+        }
+    }
+    Ok((able, other))
+}
+
+/// The scenario.
+pub fn common(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let mut servers = bench.start_all(&[])?;
+    for s in &servers {
+        progress(&format!("types: filling {}", s.name));
+        prepare(s)?;
+    }
+    let mut all = Vec::new();
+    for (name, encode_one) in COMMANDS {
+        let (ready, other) = able(servers, *encode_one)?;
+        let batches = Batches::drawn(REQUESTS, 16, encode_one);
+        let (throughput, cpu) = measure(bench, &ready, &format!("{name},"), CLIENTS, &batches)?;
+        all.extend([throughput, cpu]);
+        servers = ready;
+        servers.extend(other);
+        servers.sort_by_key(|s| bench.contenders.iter().position(|c| c.name == s.name));
+    }
+    Ok(all)
+}
+
+/// Transactions of ten SETs.
+pub fn transactions(bench: &Bench) -> Outcome<Vec<Figure>> {
+    let servers = bench.start_all(&[])?;
+    let batches = Batches::drawn(REQUESTS, 1, |rng, out| {
+        words(out, "MULTI");
+        for _ in 0..10 {
+            let k = rng.below(100_000);
+            encode(out, &[b"SET", key(k).as_bytes(), &value(k, 64)]);
+        }
+        words(out, "EXEC");
+    });
+    // Each batch is one transaction, answered by twelve replies.
+    let batches = batches
+        .into_iter()
+        .map(Batches::of_replies::<12>)
+        .collect::<Vec<_>>();
+    let what = "MULTI, ten SET, EXEC,";
+    let (throughput, cpu) = measure(bench, &servers, what, CLIENTS, &batches)?;
+    Ok(vec![throughput, cpu])
+}
