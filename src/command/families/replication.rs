@@ -216,7 +216,7 @@ fn wait(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         offset: ctx.session.last_write,
         replicas: usize::try_from(replicas).unwrap_or(0),
         local: None,
-        timeout_ms: timeout_ms(timeout)?,
+        timeout_ms: timeout_ms(ctx.now_ms(), timeout)?,
     };
     wait_for(ctx, request, reply)
 }
@@ -230,7 +230,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let replicas = num::parse_i64(replicas).ok_or(CommandError::NOT_INTEGER)?;
     let replicas = usize::try_from(replicas)
         .map_err(|_| CommandError::new("ERR value is out of range, must be positive"))?;
-    let timeout_ms = timeout_ms(timeout)?;
+    let timeout_ms = timeout_ms(ctx.now_ms(), timeout)?;
     if ctx.engine.gates.is(Gate::REPLICA) {
         return Err(CommandError::new(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to \
@@ -267,8 +267,13 @@ fn wait_for(ctx: &mut Ctx<'_>, request: WaitRequest, reply: &mut Reply) -> Outco
     Ok(Effect::None)
 }
 
-fn timeout_ms(text: &[u8]) -> Result<u64, CommandError> {
+fn timeout_ms(now_ms: i64, text: &[u8]) -> Result<u64, CommandError> {
     let ms = num::parse_i64(text)
         .ok_or_else(|| CommandError::new("ERR timeout is not an integer or out of range"))?;
-    u64::try_from(ms).map_err(|_| CommandError::new("ERR timeout is negative"))
+    let timeout_ms = u64::try_from(ms).map_err(|_| CommandError::new("ERR timeout is negative"))?;
+    // The instant at which it ends must be one that can be told.
+    if ms > i64::MAX - now_ms {
+        return Err(CommandError::new("ERR timeout is out of range"));
+    }
+    Ok(timeout_ms)
 }

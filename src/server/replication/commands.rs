@@ -14,6 +14,8 @@ use super::{LinkState, Replication};
 
 const NO_LINK: &str = "NOMASTERLINK Can't SYNC while not connected with my master";
 
+const NO_AOF: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
 impl Replicating for Arc<Replication> {
     fn replicaof(&self, host: &str, port: u16, locked: bool) -> bool {
         let host = host.to_owned();
@@ -76,10 +78,15 @@ impl Replicating for Arc<Replication> {
                     tokio::pin!(changed);
                     changed.as_mut().enable();
                     if me.state.lock().primary.is_some() {
-                        return false;
+                        return Err(ROLE_CHANGED);
+                    }
+                    if request.local == Some(true)
+                        && me.engine.log.durability().need() == Need::Nothing
+                    {
+                        return Err(NO_AOF);
                     }
                     if enough(&me) {
-                        return true;
+                        return Ok(());
                     }
                     // Our own disk tells nobody but those who wait for replies.
                     let look_again = Duration::from_millis(10);
@@ -89,16 +96,15 @@ impl Replicating for Arc<Replication> {
                     }
                 }
             };
-            let still_primary = match request.timeout_ms {
+            let waited = match request.timeout_ms {
                 0 => waiting.await,
                 ms => tokio::time::timeout(Duration::from_millis(ms), waiting)
                     .await
-                    .unwrap_or(true),
+                    .unwrap_or(Ok(())),
             };
             let later: Later = Box::new(move |_, reply| {
-                if !still_primary {
-                    reply.error(ROLE_CHANGED);
-                    return;
+                if let Err(why) = waited {
+                    return reply.error(why);
                 }
                 let (local, replicas) = me.acknowledged(&request);
                 if request.local.is_some() {

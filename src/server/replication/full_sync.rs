@@ -185,6 +185,10 @@ impl Replication {
         let job = self.syncs.job.lock().clone();
         if let Some(job) = job {
             let unwanted = job.to_sockets && job.receivers().is_empty();
+            if unwanted {
+                // Its thread may take a while to notice; nobody can join a transfer to sockets.
+                *job.pin.lock() = None;
+            }
             if unwanted && !job.progress.cancelled.swap(true, Ordering::AcqRel) {
                 tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
             }
