@@ -130,12 +130,29 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// A negative offset leaves out everything of a small set. In a large one it counts from the
+    /// far end of the range, as in Redis 8: -1 begins with the last element.
+    fn behind_the_end(&self, zset: &Zset, ranks: Range<usize>) -> Range<usize> {
+        let back = usize::try_from(self.limit.0.unsigned_abs()).unwrap_or(usize::MAX);
+        if !zset.is_large() || back > ranks.len() {
+            return ranks.start..ranks.start;
+        }
+        let count = usize::try_from(self.limit.1).map_or(back, |count| count.min(back));
+        if self.reverse {
+            ranks.start + back - count..ranks.start + back
+        } else {
+            ranks.end - back..ranks.end - back + count
+        }
+    }
+
     /// The ranks from the lowest score on.
     fn ranks(&self, zset: &Zset) -> Range<usize> {
         let Range { start, end } = self.bounds.ranks(zset, self.reverse);
         let len = end - start;
-        // A negative offset leaves out everything, a negative count nothing.
-        let offset = usize::try_from(self.limit.0).map_or(len, |offset| offset.min(len));
+        let offset = match usize::try_from(self.limit.0) {
+            Ok(offset) => offset.min(len),
+            Err(_) => return self.behind_the_end(zset, start..end),
+        };
         let count = usize::try_from(self.limit.1).map_or(len, |count| count.min(len));
         let count = count.min(len - offset);
         if self.reverse {

@@ -234,7 +234,6 @@ fn ranges_are_named_by_rank_score_and_member_from_either_end() {
             ("ZREVRANGE z -2 -1 WITHSCORES", r#"["b", "2", "a", "1"]"#),
             ("ZRANGEBYSCORE z (1 3", r#"["b", "c", "d"]"#),
             ("ZRANGEBYSCORE z -inf +inf LIMIT 1 2", r#"["b", "c"]"#),
-            ("ZRANGEBYSCORE z -inf +inf LIMIT -1 2", "[]"),
             ("ZRANGEBYSCORE z 2 2 LIMIT 1 -7", r#"["c"]"#),
             ("ZRANGEBYSCORE z 3 2", "[]"),
             ("ZREVRANGEBYSCORE z 3 (1 LIMIT 1 1", r#"["c"]"#),
@@ -246,6 +245,23 @@ fn ranges_are_named_by_rank_score_and_member_from_either_end() {
             ("ZRANGE none 0 -1", "[]"),
         ]);
     }
+}
+
+#[test]
+fn a_negative_offset_counts_from_the_end_of_a_large_set_alone() {
+    let line = "ZADD z 1 a 2 b 3 c 4 d";
+    let mut t = with_form("128");
+    t.run(line);
+    t.expect(&[("ZRANGEBYSCORE z -inf +inf LIMIT -1 2", "[]")]);
+    let mut t = with_form("0");
+    t.run(line);
+    t.expect(&[
+        ("ZRANGEBYSCORE z -inf +inf LIMIT -1 2", r#"["d"]"#),
+        ("ZRANGEBYSCORE z 1 3 LIMIT -3 2", r#"["a", "b"]"#),
+        ("ZRANGEBYSCORE z 1 3 LIMIT -4 2", "[]"),
+        ("ZREVRANGEBYSCORE z +inf 2 LIMIT -2 5", r#"["c", "b"]"#),
+        ("ZREVRANGEBYSCORE z +inf 2 LIMIT -3 1", r#"["d"]"#),
+    ]);
 }
 
 #[test]

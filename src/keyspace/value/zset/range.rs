@@ -56,13 +56,15 @@ impl ScoreRange {
     }
 }
 
-/// The number of a bound. Bounds go through bare `strtod` in Redis, which is laxer than what reads
-/// a score: nothing at all is 0, blanks in front are skipped, and too large is infinite.
+/// The number of a bound, which Redis reads otherwise than a score: nothing at all is 0, too large
+/// is infinite, and hexadecimal numbers are none.
 fn bound_number(text: &[u8]) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);
     }
-    let text = text.trim_ascii_start();
+    if text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'x')) {
+        return None;
+    }
     parse_f64(text).or_else(|| {
         let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
         (!number.is_nan()).then_some(number)
@@ -149,15 +151,24 @@ mod tests {
         assert!(range.max.is_infinite());
         assert!(!range.contains(1.5) && range.contains(1.6) && range.contains(f64::INFINITY));
         assert!(ScoreRange::parse(b"-inf", b"(inf").is_some_and(|r| !r.contains(f64::INFINITY)));
-        for bad in [&b"abc"[..], b"nan", b"(nan", b"[1", b"1 ", b" "] {
+        for bad in [
+            &b"abc"[..],
+            b"nan",
+            b"(nan",
+            b"[1",
+            b"1 ",
+            b" ",
+            b" 1",
+            b"0x1p3",
+        ] {
             assert_eq!(ScoreRange::parse(bad, b"1"), None);
             assert_eq!(ScoreRange::parse(b"1", bad), None);
         }
     }
 
     #[test]
-    fn score_bounds_are_as_lax_as_strtod() {
-        let range = ScoreRange::parse(b"(", b" 1e999").unwrap();
+    fn score_bounds_may_be_empty_or_too_large() {
+        let range = ScoreRange::parse(b"(", b"1e999").unwrap();
         assert_eq!(
             (range.min, range.min_ex, range.max),
             (0.0, true, f64::INFINITY)
