@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::range::{DEFER_ABOVE, later, write_entry};
+use super::range::{later, write_entry};
 use super::{Repeat, arg, bulk_id, edit_group, id_arg, meet, no_group, notify_consumer, start_arg};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
@@ -52,7 +52,7 @@ fn write_claimed(
     };
     later(
         stream,
-        ids.len() > DEFER_ABOVE,
+        ids.len(),
         reply,
         move |stream, reply| {
             reply.array(ids.len());

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::range::{DEFER_ABOVE, Span, later, write_entry};
+use super::range::{Span, later, write_entry};
 use super::read::{Request, write_head, write_key};
 use super::{Repeat, bulk_id, edit_group, id_arg, meet, no_group, notify_consumer};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
@@ -195,8 +195,7 @@ fn entries_read(group: &Group, entries: &Entries, id: StreamId) -> Option<i64> {
 
 /// Writes entries that are pending. One that is no longer there has no fields.
 fn show_pending(stream: &Stream, ids: Vec<StreamId>, reply: &mut Reply) {
-    let large = ids.len() > DEFER_ABOVE;
-    later(stream, large, reply, move |stream, reply| {
+    later(stream, ids.len(), reply, move |stream, reply| {
         reply.array(ids.len());
         for id in ids {
             match stream.get(id) {

@@ -1,7 +1,7 @@
 //! XINFO.
 
 use super::group::no_such_group;
-use super::range::{DEFER_ABOVE, Span, later, write_entry};
+use super::range::{Span, later, write_entry};
 use super::{arg, bad_subcommand, bulk_id};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::value::stream::Stream;
@@ -54,8 +54,9 @@ pub fn stream(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let stream = ctx.read_as::<Stream>(arg(args, 2))?;
     let stream = stream.ok_or(CommandError::NO_SUCH_KEY)?;
     let full = full_count(args)?;
-    let large = stream.effort() > DEFER_ABOVE || stream.len() > 100 * DEFER_ABOVE;
-    later(stream, large, reply, move |stream, reply| match full {
+    // Counting what the blocks hold is short work for each entry.
+    let elements = stream.effort().max(stream.len() / 100);
+    later(stream, elements, reply, move |stream, reply| match full {
         None => write_short(stream, reply),
         Some(count) => write_full(stream, count, reply),
     });

@@ -1,6 +1,6 @@
 //! XPENDING.
 
-use super::range::{DEFER_ABOVE, later};
+use super::range::{later};
 use super::{arg, bulk_id, end_arg, no_group, start_arg};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::value::stream::Stream;
@@ -59,10 +59,13 @@ pub fn xpending(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
         write_summary(group, reply);
         return Ok(Effect::None);
     };
-    let large = group.pending_len() > DEFER_ABOVE
-        && (query.count > DEFER_ABOVE as u64 || query.min_idle_ms > 0);
+    let most = usize::try_from(query.count).unwrap_or(usize::MAX);
+    let elements = match query.min_idle_ms {
+        0 => most.min(group.pending_len()),
+        _ => group.pending_len(),
+    };
     let name = name.to_vec();
-    later(stream, large, reply, move |stream, reply| {
+    later(stream, elements, reply, move |stream, reply| {
         if let Some(group) = stream.group(&name) {
             query.write(group, now_ms, reply);
         }

@@ -13,7 +13,7 @@ use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
 /// More than this is written after the locks are released.
-pub(super) const DEFER_ABOVE: usize = 256;
+const DEFER_ABOVE: usize = 256;
 
 fn bulk(reply: &mut Reply, elem: Elem<'_>) {
     match elem {
@@ -74,22 +74,23 @@ impl Span {
             0 => stream.len(),
             count => count.min(stream.len()),
         };
-        later(stream, most > DEFER_ABOVE, reply, move |stream, reply| {
+        later(stream, most, reply, move |stream, reply| {
             self.write(stream, reply);
         });
     }
 }
 
-/// Writes a part of the reply: now, or from a handle when the locks are released.
+/// Writes a part of the reply that takes about as long as `elements` do: now, or from a handle
+/// when the locks are released.
 pub(super) fn later(
     stream: &Stream,
-    large: bool,
+    elements: usize,
     reply: &mut Reply,
     write: impl FnOnce(&Stream, &mut Reply) + Send + 'static,
 ) {
-    if large {
+    if elements > DEFER_ABOVE {
         let stream = stream.clone();
-        reply.deferred(Box::new(move |reply| write(&stream, reply)));
+        reply.deferred_of(elements, Box::new(move |reply| write(&stream, reply)));
     } else {
         write(stream, reply);
     }
