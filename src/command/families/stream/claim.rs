@@ -50,17 +50,12 @@ fn write_claimed(
         reply.array(0);
         return Ok(());
     };
-    later(
-        stream,
-        ids.len(),
-        reply,
-        move |stream, reply| {
-            reply.array(ids.len());
-            for entry in ids.iter().filter_map(|id| stream.get(*id)) {
-                write_entry(reply, entry);
-            }
-        },
-    );
+    later(stream, ids.len(), reply, move |stream, reply| {
+        reply.array(ids.len());
+        for entry in ids.iter().filter_map(|id| stream.get(*id)) {
+            write_entry(reply, entry);
+        }
+    });
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! XPENDING.
 
-use super::range::{later};
+use super::range::later;
 use super::{arg, bulk_id, end_arg, no_group, start_arg};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::value::stream::Stream;
