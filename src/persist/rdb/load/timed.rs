@@ -87,6 +87,7 @@ impl Loader {
 fn triples(block: &[u8], limits: HashLimits) -> FromBlock<Hash> {
     let mut hash = Hash::default();
     let mut elems = Listpack::new(block)?;
+    let mut previous = 0;
     while let Some(field) = elems.next_elem()? {
         let at = elems.at();
         let value = elems.next_elem()?;
@@ -97,6 +98,12 @@ fn triples(block: &[u8], limits: HashLimits) -> FromBlock<Hash> {
         };
         let lifetime = at_ms.and_then(lifetime);
         let lifetime = lifetime.ok_or(BadBlock::new("expiry is not a time", at))?;
+        // Those without an expiry stand last.
+        let order = at_ms.map_or(0, |at_ms| at_ms.wrapping_sub(1));
+        if order < previous {
+            return Err(BadBlock::new("expiries do not ascend", at));
+        }
+        previous = order;
         if !hash.set_for(field, value, lifetime, &limits) {
             return Err(BadBlock::new("field comes twice", at));
         }
