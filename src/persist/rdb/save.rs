@@ -197,6 +197,5 @@ fn is_small(zset: &Zset) -> bool {
 fn integer(score: f64) -> Option<i64> {
     const BOUND: f64 = (i64::MAX / 2) as f64;
     let int = score as i64;
-    // As an integer, minus zero would lose its sign.
-    (score.abs() <= BOUND && (int as f64).to_bits() == score.to_bits()).then_some(int)
+    (score.abs() <= BOUND && int as f64 == score).then_some(int)
 }
