@@ -428,7 +428,8 @@ fn leading_number(text: &[u8]) -> i64 {
 }
 
 fn needs_quotes(name: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"');
+    // A name that begins with a single quote would be read as a quoted one.
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\'');
     name.is_empty() || !name.iter().all(plain)
 }
 
