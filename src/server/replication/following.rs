@@ -321,9 +321,10 @@ impl Replication {
             );
             return;
         }
-        let told = backlog.histlen.min(TOLD_BYTES);
-        let reader = log.reader(offset.saturating_sub(told));
-        let Some(mut reader) = reader.filter(|_| told > 0) else {
+        let from = backlog.first.max(offset.saturating_sub(TOLD_BYTES));
+        let told = offset.saturating_sub(from);
+        let reader = log.reader(from).filter(|_| told > 0);
+        let Some(mut reader) = reader else {
             return;
         };
         let bytes = reader.try_read(told as usize).concat();
