@@ -9,6 +9,7 @@
 pub mod kill;
 pub mod line;
 
+use crate::command::families::arg;
 use std::sync::atomic::Ordering;
 
 use super::connection::{check_name, is_graphic};
@@ -40,10 +41,6 @@ pub const HANDLERS: Family = &[
     ("client|setname", setname, Locks::Nothing),
     ("client|unblock", unblock, Locks::Nothing),
 ];
-
-fn arg<'a>(args: &[&'a [u8]], index: usize) -> &'a [u8] {
-    args.get(index).copied().unwrap_or_default()
-}
 
 /// The kind of client that a word names.
 fn kind(word: &[u8]) -> Result<ClientKind, CommandError> {

@@ -5,10 +5,10 @@
 
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::families::{arg, bulk};
 use crate::command::limits;
 use crate::keyspace::unit::{Missing, NotifyClass};
 use crate::keyspace::value::list::{End, List, ListLimits};
-use crate::keyspace::value::packed::Elem;
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
 use crate::resp::reply::Reply;
@@ -53,18 +53,6 @@ const DEFER_ABOVE: usize = 512;
 
 /// A longer element is copied after the locks are released.
 const DEFER_ABOVE_BYTES: usize = 16 * 1024;
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
-
-/// Writes an element as a bulk string.
-fn bulk(reply: &mut Reply, elem: Elem<'_>) {
-    match elem {
-        Elem::Bytes(b) => reply.bulk(b),
-        Elem::Int(n) => reply.bulk_int(n),
-    }
-}
 
 /// `LEFT` or `RIGHT`.
 fn end_arg(word: &[u8]) -> Result<End, CommandError> {

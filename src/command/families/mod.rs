@@ -27,6 +27,7 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+use crate::keyspace::value::packed::Elem;
 use crate::resp::reply::Reply;
 
 use super::ctx::Handler;
@@ -120,4 +121,17 @@ pub fn help(args: &[&[u8]], lines: &[&str], reply: &mut Reply) {
     lines.iter().for_each(|line| reply.simple(line));
     reply.simple("HELP");
     reply.simple("    Print this help.");
+}
+
+/// The argument at `at`; nothing where there is none, which arity rules out.
+fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
+    args.get(at).copied().unwrap_or_default()
+}
+
+/// Writes an element of a collection as a bulk string.
+fn bulk(reply: &mut Reply, elem: Elem<'_>) {
+    match elem {
+        Elem::Bytes(bytes) => reply.bulk(bytes),
+        Elem::Int(int) => reply.bulk_int(int),
+    }
 }

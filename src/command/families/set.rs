@@ -9,6 +9,7 @@
 
 use crate::base::{glob, num};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::families::{arg, bulk};
 use crate::command::limits;
 use crate::keyspace::unit::{Expiry, Missing, NotifyClass, WrongType};
 use crate::keyspace::value::packed::Elem;
@@ -49,18 +50,6 @@ const SREM_BATCH: usize = 1024;
 
 /// How many members, repeated ones counted, SRANDMEMBER replies with at most.
 const MAX_REPEATED: u64 = 1 << 24;
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
-
-/// Writes a member as a bulk string.
-fn bulk(reply: &mut Reply, member: Elem<'_>) {
-    match member {
-        Elem::Bytes(b) => reply.bulk(b),
-        Elem::Int(n) => reply.bulk_int(n),
-    }
-}
 
 /// Writes a whole set; a large one when the locks are released.
 fn show(set: Set, reply: &mut Reply) {

@@ -9,6 +9,7 @@ mod tests;
 
 use crate::base::num::{self, NumText};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::families::arg;
 use crate::keyspace::value::zset::Zset;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
@@ -33,10 +34,6 @@ pub const HANDLERS: Family = &[
     ("geosearch", search::geosearch, Locks::Keys),
     ("geosearchstore", search::geosearchstore, Locks::Keys),
 ];
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
 
 fn number(text: &[u8], refusal: &'static str) -> Result<f64, CommandError> {
     num::parse_f64(text).ok_or(CommandError::new(refusal))

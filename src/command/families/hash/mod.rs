@@ -15,6 +15,7 @@ mod until;
 use crate::base::long_double::LongDouble;
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::families::{arg, bulk};
 use crate::command::limits;
 use crate::keyspace::unit::{Missing, NotifyClass};
 use crate::keyspace::value::hash::{Hash, Lifetime, Record};
@@ -66,18 +67,6 @@ fn wrong_arity(args: &[&[u8]]) -> CommandError {
     CommandError::new(format!(
         "ERR wrong number of arguments for '{name}' command"
     ))
-}
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
-
-/// Writes an element as a bulk string.
-fn bulk(reply: &mut Reply, elem: Elem<'_>) {
-    match elem {
-        Elem::Bytes(b) => reply.bulk(b),
-        Elem::Int(n) => reply.bulk_int(n),
-    }
 }
 
 /// Sets the pairs of `args`; how many fields are new.

@@ -26,6 +26,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use crate::command::families::arg;
 use smallvec::SmallVec;
 
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
@@ -68,10 +69,6 @@ pub const HANDLERS: Family = &[
 const INVALID_ID: CommandError = CommandError(std::borrow::Cow::Borrowed(
     "ERR Invalid stream ID specified as stream command argument",
 ));
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
 
 /// An id that is no `-` and no `+`; a missing second part is 0.
 fn id_arg(text: &[u8]) -> Result<StreamId, CommandError> {

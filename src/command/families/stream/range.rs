@@ -4,7 +4,7 @@
 
 use super::{arg, bulk_id, end_arg, start_arg};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
-use crate::keyspace::value::packed::Elem;
+use crate::command::families::bulk;
 use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::block::Raw;
 use crate::keyspace::value::stream::id::StreamId;
@@ -14,13 +14,6 @@ use crate::resp::reply::Reply;
 
 /// More than this is written after the locks are released.
 const DEFER_ABOVE: usize = 256;
-
-fn bulk(reply: &mut Reply, elem: Elem<'_>) {
-    match elem {
-        Elem::Bytes(bytes) => reply.bulk(bytes),
-        Elem::Int(int) => reply.bulk_int(int),
-    }
-}
 
 /// Writes an entry: its id, and an array of its fields and values.
 pub(super) fn write_entry(reply: &mut Reply, entry: Raw<'_>) {

@@ -16,6 +16,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use crate::command::families::{arg, bulk};
 use smallvec::SmallVec;
 
 use crate::base::num;
@@ -70,18 +71,6 @@ pub const HANDLERS: Family = &[
 
 /// What concerns more elements than this happens after the locks are released.
 const DEFER_ABOVE: usize = 512;
-
-fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
-    args.get(at).copied().unwrap_or_default()
-}
-
-/// Writes a member as a bulk string.
-fn bulk(reply: &mut Reply, member: Elem<'_>) {
-    match member {
-        Elem::Bytes(b) => reply.bulk(b),
-        Elem::Int(n) => reply.bulk_int(n),
-    }
-}
 
 /// Begins an array of `n` elements, with their scores or without: RESP2 has them side by side.
 fn heading(reply: &mut Reply, n: usize, scores: bool) {
