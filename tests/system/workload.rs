@@ -24,6 +24,10 @@ pub enum Family {
     Sets,
     SortedSets,
     Streams,
+    Bitmaps,
+    HyperLogLogs,
+    Streams,
+    Sort,
 }
 
 /// All of them.
@@ -36,6 +40,10 @@ pub const ALL: &[Family] = &[
     Family::Sets,
     Family::SortedSets,
     Family::Streams,
+    Family::Bitmaps,
+    Family::HyperLogLogs,
+    Family::Streams,
+    Family::Sort,
 ];
 
 /// Whether the elements of a reply to this command come in no particular order.
@@ -44,6 +52,12 @@ pub fn is_unordered(command: &str) -> bool {
         "HGETALL", "HKEYS", "HVALS", "KEYS", "SMEMBERS", "SUNION", "SINTER", "SDIFF",
     ];
     unordered.contains(&command)
+}
+
+/// The keys that commands are about.
+pub fn all_keys() -> impl Iterator<Item = String> {
+    let letters = "shxltzbpr".chars();
+    letters.flat_map(|letter| (0..KEYS).map(move |n| format!("{letter}{n}")))
 }
 
 /// The next command of one of the families.
@@ -58,6 +72,10 @@ pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
         Family::Sets => dice.pick(SETS),
         Family::SortedSets => dice.pick(SORTED_SETS),
         Family::Streams => dice.pick(STREAMS),
+        Family::Bitmaps => dice.pick(BITMAPS),
+        Family::HyperLogLogs => dice.pick(HYPERLOGLOGS),
+        Family::Streams => dice.pick(STREAMS),
+        Family::Sort => dice.pick(SORT),
     };
     template
         .split(' ')
@@ -311,6 +329,101 @@ const STREAMS: &[&str] = &[
     "XINFO STREAM <e>",
     "XSETID <e> <tick>-9",
     "OBJECT ENCODING <e>",
+/// Bits are set in `<b>` keys alone, of which no encoding is asked: Redis turns an integer into raw
+/// bytes when a bit of it is looked at to be set, even to what it is.
+const BITMAPS: &[&str] = &[
+    "SETBIT <b> <bit> 1",
+    "SETBIT <b> <bit> 0",
+    "GETBIT <b> <bit>",
+    "GETBIT <any> <bit>",
+    "BITCOUNT <b>",
+    "BITCOUNT <s>",
+    "BITCOUNT <b> <index> <index>",
+    "BITCOUNT <s> <index> <index> BIT",
+    "BITPOS <b> 1",
+    "BITPOS <b> 0",
+    "BITPOS <s> 0 <index>",
+    "BITPOS <b> 1 <index> <index>",
+    "BITPOS <s> 0 <index> <index> BIT",
+    "BITPOS <b> 1 <index> <index> BIT",
+    "BITOP AND <b> <b> <s>",
+    "BITOP OR <b> <b> <b> <s>",
+    "BITOP XOR <b> <b> <any>",
+    "BITOP NOT <b> <b>",
+    "BITFIELD <b> GET u8 <bit> SET i13 <bit> <small> INCRBY u2 <bit> 1",
+    "BITFIELD <b> OVERFLOW SAT SET u7 #<small> <n> INCRBY i64 <bit> <n>",
+    "BITFIELD <b> OVERFLOW FAIL INCRBY i5 <bit> 9 SET u63 <bit> <n> GET i1 <bit>",
+    "BITFIELD_RO <s> GET i64 <bit> GET u1 <bit>",
+    "GET <b>",
+];
+
+const HYPERLOGLOGS: &[&str] = &[
+    "PFADD <p> <v> <v> <v>",
+    "PFADD <p> <n> <n> <n> <n> <n> <n> <n> <n> <n> <n> <n> <n>",
+    "PFADD <p> <m>",
+    "PFADD <p>",
+    "PFADD <any> <m>",
+    "PFCOUNT <p>",
+    "PFCOUNT <p> <p> <p>",
+    "PFCOUNT <any>",
+    "PFMERGE <p> <p> <p>",
+    "PFMERGE <p> <any>",
+    "PFDEBUG ENCODING <p>",
+    "PFDEBUG DECODE <p>",
+    "GET <p>",
+    "DEL <p>",
+];
+
+/// Ids are given, and no time is told.
+const STREAMS: &[&str] = &[
+    "XADD <r> <id> <f> <v>",
+    "XADD <r> <id> <f> <v> <f> <n>",
+    "XADD <r> <small>-* <f> <v>",
+    "XADD <r> MAXLEN 5 <id> <f> <v>",
+    "XADD <r> NOMKSTREAM <id> <f> <v>",
+    "XLEN <r>",
+    "XLEN <any>",
+    "XRANGE <r> - +",
+    "XRANGE <r> (<id> + COUNT 3",
+    "XREVRANGE <r> + <id>",
+    "XREVRANGE <r> <small> - COUNT 2",
+    "XREAD COUNT 2 STREAMS <r> <r> <id> 0",
+    "XDEL <r> <id> <id>",
+    "XTRIM <r> MAXLEN <small>",
+    "XTRIM <r> MINID = <id>",
+    "XSETID <r> <id>",
+    "XGROUP CREATE <r> g 0 MKSTREAM",
+    "XGROUP CREATE <r> g <id>",
+    "XGROUP SETID <r> g <id>",
+    "XGROUP DELCONSUMER <r> g <m>",
+    "XGROUP DESTROY <r> g",
+    "XREADGROUP GROUP g <m> COUNT 2 STREAMS <r> >",
+    "XREADGROUP GROUP g <m> STREAMS <r> <id>",
+    "XREADGROUP GROUP g <m> NOACK COUNT 1 STREAMS <r> >",
+    "XACK <r> g <id> <id>",
+    "XPENDING <r> g",
+    "XCLAIM <r> g <m> 0 <id> <id> JUSTID",
+    "XCLAIM <r> g <m> 0 <id>",
+    "XAUTOCLAIM <r> g <m> 0 0 COUNT 3",
+    "TYPE <r>",
+];
+
+/// Nothing whose order is open where two elements weigh the same.
+const SORT: &[&str] = &[
+    "SORT <l>",
+    "SORT <l> DESC LIMIT <index> <index>",
+    "SORT <t> ALPHA",
+    "SORT <t> ALPHA DESC LIMIT 1 <small>",
+    "SORT <t> BY h*->f1 ASC",
+    "SORT <t> BY s* GET # GET h*->f2 GET s*",
+    "SORT <l> BY nosort GET # GET nothing",
+    "SORT <l> BY nosort DESC LIMIT <index> <index>",
+    "SORT <l> BY s* STORE <l>",
+    "SORT <t> BY nosort STORE <l>",
+    "SORT <l> ALPHA STORE <x>",
+    "SORT <any> LIMIT 0 0",
+    "SORT_RO <t> ALPHA GET #",
+    "SORT_RO <l> STORE <l>",
 ];
 
 /// Puts something random in the place of a word's marker, which may stand after a `(` or `[`.
@@ -319,9 +432,12 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
         return word.as_bytes().to_vec();
     };
     let (before, marker) = word.split_at(open);
+    let close = marker.find('>').map_or(marker.len(), |at| at + 1);
+    let (marker, behind) = marker.split_at(close);
     let mut filled = before.as_bytes().to_vec();
     filled.extend(match marker {
         "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<y>" => {
+        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<b>" | "<p>" | "<r>" => {
             format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
         }
         "<any>" => any_key(dice, families),
@@ -340,6 +456,8 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
         "<m>" => format!("m{}", dice.below(24)).into_bytes(),
         "<v>" => value(dice),
         "<n>" => integer(dice).to_string().into_bytes(),
+        "<bit>" => dice.below(700).to_string().into_bytes(),
+        "<id>" => format!("{}-{}", dice.below(300), dice.below(3)).into_bytes(),
         "<small>" => dice.below(40).to_string().into_bytes(),
         "<index>" => (signed(dice, 12)).to_string().into_bytes(),
         "<half>" => half(dice).into_bytes(),
@@ -350,6 +468,7 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
             .to_vec(),
         other => panic!("no such marker: {other}"),
     });
+    filled.extend(behind.as_bytes());
     filled
 }
 
@@ -361,6 +480,9 @@ fn any_key(dice: &mut Dice, families: &[Family]) -> Vec<u8> {
         (Family::Sets, "t"),
         (Family::SortedSets, "z"),
         (Family::Streams, "e"),
+        (Family::Bitmaps, "b"),
+        (Family::HyperLogLogs, "p"),
+        (Family::Streams, "r"),
     ] {
         if families.contains(&family) {
             letters.push(letter);

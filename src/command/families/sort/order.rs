@@ -76,13 +76,16 @@ impl Sorted {
     }
 }
 
-/// The double that a weight is, as `strtod` reads it: nothing at all is zero.
+/// The double that a weight is, as `strtod` reads a C string: nothing at all is zero.
 pub(super) fn number(text: &[u8]) -> Option<f64> {
-    let text = text.trim_ascii_start();
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    let text = text.get(..end).unwrap_or_default();
     if text.is_empty() {
         return Some(0.0);
     }
-    num::parse_f64(text)
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
+    num::parse_f64(text.get(blanks..).unwrap_or_default())
 }
 
 /// How a value's elements are to be sorted.
