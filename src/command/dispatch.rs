@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::hash;
+use crate::keyspace::lfu::Lfu;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{ExpiryMode, Free, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
@@ -35,6 +36,7 @@ pub use apply::FromPrimary;
 
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
+use super::evict::{self, Room};
 use super::families::{Action, Locks};
 use super::latency;
 use super::session::{Origin, ReplyMode, Session};
@@ -120,10 +122,15 @@ impl Engine {
         let settings = self.config.current();
         let (planned, mask) = self.plan(requests);
         scratch.effects.clear();
+        let room = if session.origin == Origin::Client {
+            self.make_room(&settings)
+        } else {
+            Room::Enough
+        };
         // What may change in the instant for which somebody locks every shard (our role, whether
         // the log is followed) is looked at behind the locks.
         let locked = self.keyspace.lock_to_serve(mask);
-        let gates = self.gates.load();
+        let gates = self.gates.load() | room.gate();
         let options = self.unit_options(&settings, session, gates, &propagation);
         scratch.effects.set_unix_s(options.now_ms / 1000);
         let unit = Unit::new(locked, options, &mut scratch.effects);
@@ -186,9 +193,11 @@ impl Engine {
         let locked = self.keyspace.lock_to_serve(mask).giving_way();
         let now_ms = clock::unix_ms();
         effects.set_unix_s(now_ms / 1000);
+        let lfu = evict::lfu(&settings, now_ms);
         let options = UnitOptions {
             now_ms,
-            access: clock::lru_seconds_at(now_ms),
+            access: lfu.map_or_else(|| clock::lru_seconds_at(now_ms), Lfu::fresh),
+            lfu,
             expiry: ExpiryMode::Remove,
             notify: settings.observe.notify_keyspace_events.bits(),
             log: self.log.is_active(),
@@ -295,9 +304,11 @@ impl Engine {
             }
             Origin::Client => ExpiryMode::Remove,
         };
+        let lfu = evict::lfu(settings, now_ms);
         UnitOptions {
             now_ms,
-            access: clock::lru_seconds_at(now_ms),
+            access: lfu.map_or_else(|| clock::lru_seconds_at(now_ms), Lfu::fresh),
+            lfu,
             expiry,
             notify: settings.observe.notify_keyspace_events.bits(),
             log: matches!(propagation, Propagation::Own)

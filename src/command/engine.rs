@@ -54,6 +54,13 @@ impl Gate {
     pub const SHUTTING_DOWN: Gate = Gate(1 << 9);
 }
 
+impl Gate {
+    /// Its bit among all gates.
+    pub fn bit(self) -> u32 {
+        self.0
+    }
+}
+
 impl Gates {
     /// All conditions at once.
     #[inline]
@@ -151,6 +158,8 @@ pub struct Engine {
     pub pause: Pause,
     /// Commands slower than the threshold.
     pub slowlog: super::slowlog::Slowlog,
+    /// What makes room.
+    pub eviction: super::evict::Eviction,
     /// Spikes of latency.
     pub latency: super::latency::LatencyMonitor,
     /// What lies above.

@@ -25,6 +25,17 @@ pub trait Host: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Bytes by which the memory in use exceeds `limit`; 0 below it.
+    fn memory_over(&self, limit: u64) -> u64 {
+        let _ = limit;
+        0
+    }
+
+    /// Bytes that this thread has allocated less those that it has freed.
+    fn thread_balance(&self) -> i64 {
+        0
+    }
+
     /// Frees on a thread of its own what would hold a worker up; nobody counts it as lazy.
     fn free_apart(&self, garbage: Vec<Garbage>);
 

@@ -14,6 +14,7 @@ pub mod ctx;
 pub mod digest;
 pub mod dispatch;
 pub mod engine;
+pub mod evict;
 pub mod families;
 pub mod host;
 pub mod latency;

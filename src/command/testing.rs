@@ -17,7 +17,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -72,6 +72,8 @@ pub struct TestClient {
 pub struct TestHost {
     events: Mutex<Vec<Event>>,
     freed: AtomicUsize,
+    /// How many more looks find too much memory in use.
+    short: AtomicU64,
 }
 
 impl Default for TestServer {
@@ -107,6 +109,7 @@ impl TestServer {
             pause: Pause::default(),
             slowlog: Slowlog::default(),
             latency: LatencyMonitor::default(),
+            eviction: Default::default(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             active_expire: AtomicBool::new(true),
             own_expiries: OwnExpiries::default(),
@@ -123,6 +126,11 @@ impl TestServer {
     /// Another client.
     pub fn client(&self) -> TestClient {
         TestClient::new(Arc::clone(&self.engine))
+    }
+
+    /// The next looks at the memory in use, so many of them, find too much.
+    pub fn be_short_of_memory(&self, looks: u64) {
+        self.host.short.store(looks, Ordering::Relaxed);
     }
 
     /// Lets time pass.
@@ -443,6 +451,13 @@ impl Host for TestHost {
     fn free_later(&self, garbage: Vec<Garbage>) {
         let keys: usize = garbage.iter().map(Garbage::keys).sum();
         self.freed.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    fn memory_over(&self, _: u64) -> u64 {
+        let less = |looks: u64| looks.checked_sub(1);
+        self.short
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .map_or(0, |_| u64::MAX)
     }
 
     fn free_apart(&self, garbage: Vec<Garbage>) {

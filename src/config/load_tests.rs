@@ -359,10 +359,6 @@ fn what_is_not_there_is_refused_and_its_absence_is_accepted() {
         (&["--loadmodule", "x.so"], "modules are not available"),
         (&["--search.threads", "4"], "modules are not available"),
         (&["--sentinel"], "Sentinel mode is not available"),
-        (
-            &["--maxmemory-policy", "allkeys-lru"],
-            "keys are not evicted",
-        ),
     ] {
         assert!(refusal(arguments).contains(reason), "{arguments:?}");
     }

@@ -6,10 +6,13 @@
 //! - [`shard`]: the slice of all databases behind one lock, and the hooks of every change.
 //! - [`locks`]: the shards and how several are locked; [`unit`]: what a command sees of them.
 //! - [`waiters`]: who waits for which key.
+//! - [`eviction`], [`lfu`]: which keys go when memory is short.
 //! - [`snapshot`]: a consistent picture without a fork.
 
 pub mod entry;
+pub mod eviction;
 pub mod hash;
+pub mod lfu;
 pub mod locks;
 pub mod shard;
 pub mod snapshot;

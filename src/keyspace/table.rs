@@ -499,6 +499,25 @@ impl Table {
         0
     }
 
+    /// A random entry that has an expiry; `random(n)` gives a number below `n`. Not each has the same
+    /// chance: those behind a stretch without any have more.
+    pub fn random_volatile(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
+        if self.volatile == 0 {
+            return None;
+        }
+        let first = random(self.segments.len() as u64) as usize;
+        let (before, after) = self.segments.split_at_checked(first)?;
+        let seg = after.iter().chain(before).find(|seg| seg.volatile > 0)?;
+        let slots = seg.slots();
+        let from = random(slots as u64) as usize;
+        let mut entries = (from..slots).chain(0..from).filter_map(|at| {
+            let p = pointer_of(seg.get(at))?;
+            // SAFETY: the slot owns a live entry and the table is borrowed.
+            Some(unsafe { EntryRef::from_raw(p) })
+        });
+        entries.find(|e| e.expire_ms().is_some())
+    }
+
     /// A random entry, each with the same chance; `random(n)` gives a number below `n`.
     pub fn random(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
         if self.len == 0 {

@@ -197,10 +197,10 @@ impl<'a> Unit<'a> {
             return None;
         };
         self.counters.hits += 1;
-        let (access, touch) = (self.options.access, !self.no_touch);
+        let (options, touch) = (self.options, !self.no_touch);
         let table = &mut self.locked.shard_for(hash)?.db_mut(db)?.table;
         if touch && let Some(mut e) = table.entry_mut(pos) {
-            e.set_access(access);
+            e.set_access(options.touched(e.as_ref().access()));
         }
         table.entry(pos)
     }
@@ -272,7 +272,8 @@ impl<'a> Unit<'a> {
     fn put(&mut self, db: usize, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         let hash = self.hash(key);
         let found = self.live(db, hash, key);
-        let access = self.options.access;
+        let options = self.options;
+        let access = options.access;
         if found.is_none() {
             self.remove_hidden(db, hash, key);
         }
@@ -311,9 +312,10 @@ impl<'a> Unit<'a> {
                 .and_then(|d| d.table.entry(pos))
                 .and_then(EntryRef::expire_ms),
         };
+        let old = shard.db(db).and_then(|d| d.table.entry(pos));
         let meta = Meta {
             expire_ms,
-            access,
+            access: old.map_or(access, |old| options.touched(old.access())),
             mark: false,
         };
         if let Some(old) = shard.replace(db, pos, key, value, meta) {
@@ -361,8 +363,8 @@ impl<'a> Unit<'a> {
         change: impl FnOnce(&mut T) -> (R, u64),
     ) -> Result<Option<(R, bool)>, WrongType> {
         let hash = self.hash(key);
-        let access = self.options.access;
-        let touch = !self.no_touch;
+        let (options, touch) = (self.options, !self.no_touch);
+        let access = options.access;
         let Some(pos) = self.live(db, hash, key) else {
             if missing == Missing::Skip {
                 return Ok(None);
@@ -402,7 +404,7 @@ impl<'a> Unit<'a> {
         }
         let edited = shard.edit(db, pos, key, |mut e| {
             if touch {
-                e.set_access(access);
+                e.set_access(options.touched(e.as_ref().access()));
             }
             match e.collection::<T>() {
                 Some(c) => {
@@ -434,7 +436,7 @@ impl<'a> Unit<'a> {
         change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, WrongType> {
         let hash = self.hash(key);
-        let access = self.options.access;
+        let options = self.options;
         let Some(pos) = self.live(db, hash, key) else {
             let mut bytes = Vec::new();
             let (result, changed) = change(&mut bytes);
@@ -462,7 +464,7 @@ impl<'a> Unit<'a> {
             return Ok(result);
         }
         let edited = shard.edit(db, pos, key, |mut e| {
-            e.set_access(access);
+            e.set_access(options.touched(e.as_ref().access()));
             match e.heap() {
                 Some(shared) => {
                     let (result, changed) = change(std::sync::Arc::make_mut(shared));
@@ -483,7 +485,7 @@ impl<'a> Unit<'a> {
     /// Overwrites the integer at a key if it is kept as one; `false` if it is not.
     pub fn overwrite_int(&mut self, db: usize, key: &[u8], n: i64) -> bool {
         let hash = self.hash(key);
-        let access = self.options.access;
+        let options = self.options;
         let Some(pos) = self.live(db, hash, key) else {
             return false;
         };
@@ -491,7 +493,7 @@ impl<'a> Unit<'a> {
             return false;
         };
         let done = shard.edit(db, pos, key, |mut e| {
-            e.set_access(access);
+            e.set_access(options.touched(e.as_ref().access()));
             let done = e.overwrite_int(n);
             (done, done)
         });

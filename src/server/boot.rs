@@ -289,6 +289,7 @@ fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
         pause: Pause::default(),
         slowlog: Slowlog::default(),
         latency: LatencyMonitor::default(),
+        eviction: Default::default(),
         host,
         active_expire: AtomicBool::new(true),
         own_expiries: OwnExpiries::default(),

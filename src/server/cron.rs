@@ -15,7 +15,6 @@ use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::oplog::effect::UnitEffects;
 
 use super::host::Parts;
-use super::settings;
 
 /// Fields of one hash that are removed under one lock.
 const FIELDS_PER_LOCK: usize = 256;
@@ -49,7 +48,8 @@ pub async fn run(parts: Arc<Parts>) {
             note_cycle(engine, begun.elapsed());
         }
         expire_own(engine, &mut effects);
-        settings::check_memory(engine, &engine.config.current());
+        // What memory is short of is made up for even while nobody asks for anything.
+        engine.make_room(&engine.config.current());
         parts.saver.poll();
         parts.poll_aof();
         let totals = engine.stats.totals();

@@ -95,6 +95,14 @@ impl Host for ServerHost {
         })
     }
 
+    fn memory_over(&self, limit: u64) -> u64 {
+        super::memory::over(limit)
+    }
+
+    fn thread_balance(&self) -> i64 {
+        super::memory::thread_balance()
+    }
+
     fn free_apart(&self, garbage: Vec<Garbage>) {
         self.lazyfree.free_uncounted(garbage);
     }

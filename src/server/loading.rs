@@ -168,6 +168,7 @@ impl Sink for EngineSink<'_> {
         let mut mask = ShardMask::NONE;
         mask.add_hash(hash::of(entry.key));
         let options = UnitOptions {
+            lfu: None,
             now_ms: self.now_ms,
             access: clock::lru_seconds_at(self.now_ms),
             expiry: ExpiryMode::Ignore,

@@ -4,18 +4,77 @@
 
 #![expect(unsafe_code, reason = "mallctl without arguments has no safe form")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tikv_jemalloc_ctl::{epoch, stats, stats_print};
+use tikv_jemalloc_ctl::thread::ThreadLocal;
+use tikv_jemalloc_ctl::{epoch, stats, stats_print, thread};
 
 use super::host::Parts;
+use crate::base::clock;
 use crate::command::host::{Memory, MemoryReport};
 
 /// Bytes allocated by the program, the allocator's rounding included.
 pub fn used() -> u64 {
     let _ = epoch::advance();
     stats::allocated::read().map_or(0, |n| n as u64)
+}
+
+thread_local! {
+    /// What is known of the room left, see [`over`].
+    static ROOM: Cell<Known> = const { Cell::new(Known { limit: 0, until: 0, at_ms: 0 }) };
+    /// Where the allocator counts what this thread allocated and freed.
+    static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> = thread::allocatedp::read()
+        .ok()
+        .zip(thread::deallocatedp::read().ok());
+}
+
+/// Below this limit until this thread has allocated so much, or until some time has passed.
+#[derive(Clone, Copy)]
+struct Known {
+    limit: u64,
+    until: u64,
+    at_ms: i64,
+}
+
+/// Shares of the room left that a thread may fill before it looks again: others fill it, too.
+const SHARES: u64 = 16;
+/// How long a look at the room left is good.
+const GOOD_FOR_MS: i64 = 100;
+
+/// Bytes this thread allocated and freed since it began.
+fn thread_counts() -> (u64, u64) {
+    COUNTERS.with(|counters| {
+        counters
+            .as_ref()
+            .map_or((0, 0), |(allocated, freed)| (allocated.get(), freed.get()))
+    })
+}
+
+/// Bytes that this thread has allocated less those that it has freed.
+pub fn thread_balance() -> i64 {
+    let (allocated, freed) = thread_counts();
+    allocated as i64 - freed as i64
+}
+
+/// Bytes by which the memory in use exceeds `limit`. Asking the allocator takes a while, so a
+/// thread that found room enough asks again only when it has filled some of it.
+pub fn over(limit: u64) -> u64 {
+    let (allocated, _) = thread_counts();
+    let (known, now_ms) = (ROOM.get(), clock::unix_ms());
+    let fresh = (0..GOOD_FOR_MS).contains(&(now_ms - known.at_ms));
+    if known.limit == limit && fresh && allocated < known.until {
+        return 0;
+    }
+    let used = used();
+    let room = limit.saturating_sub(used);
+    ROOM.set(Known {
+        limit,
+        until: allocated + room / SHARES,
+        at_ms: now_ms,
+    });
+    used.saturating_sub(limit)
 }
 
 /// What the allocator tells about itself.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::command::engine::{Engine, Gate};
+use crate::command::engine::Engine;
 use crate::config::{Change, Settings};
 use crate::net::listener::Listeners;
 
@@ -105,7 +105,7 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
     };
     effects.on(
         &["maxmemory"],
-        with_engine(|engine, new| {
+        with_engine(|_, new| {
             let (limit, used) = (new.memory.maxmemory, memory::used());
             if limit > 0 && limit < used {
                 tracing::warn!(
@@ -115,10 +115,8 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
                      maxmemory-policy."
                 );
             }
-            check_memory(engine, new);
         }),
     );
-    effects.on(&["replica-ignore-maxmemory"], with_engine(check_memory));
     effects.on(
         &["slowlog-max-len"],
         with_engine(|engine, new| {
@@ -180,15 +178,4 @@ pub fn register_listeners(effects: &Effects, listeners: &Arc<Listeners>) {
             text.to_owned()
         })
     });
-}
-
-/// Opens or shuts the gate that refuses commands which need memory, by what is in use.
-pub fn check_memory(engine: &Engine, settings: &Settings) {
-    let limit = settings.memory.maxmemory;
-    let left_to_primary =
-        settings.memory.replica_ignore_maxmemory && engine.gates.is(Gate::REPLICA);
-    let over = limit > 0 && !left_to_primary && memory::used() > limit;
-    if over != engine.gates.is(Gate::OUT_OF_MEMORY) {
-        engine.gates.set(Gate::OUT_OF_MEMORY, over);
-    }
 }

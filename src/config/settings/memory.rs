@@ -3,8 +3,6 @@
 use super::super::types::MaxmemoryPolicy;
 use super::{Directive, Flags, Honour, INT_MAX, Int, OneOf, Slot, YesNo};
 
-const NO_EVICTION: Honour =
-    Honour::NoEffect("it qualifies the policies that maxmemory-policy refuses");
 const NO_DEFRAG: Honour = Honour::NoEffect("it qualifies activedefrag, which is refused");
 
 group! {
@@ -14,24 +12,23 @@ group! {
         "maxmemory" = maxmemory: u64 = 0, Int::memory(0, i64::MAX);
         /// Which keys make room when `maxmemory` is reached.
         "maxmemory-policy" = maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction,
-            OneOf::<MaxmemoryPolicy>::new()
-            => Honour::Refused("keys are not evicted in this version of Russet");
+            OneOf::<MaxmemoryPolicy>::new();
         /// Keys looked at to choose one for eviction.
-        "maxmemory-samples" = maxmemory_samples: u32 = 5, Int::range(1, 64) => NO_EVICTION;
+        "maxmemory-samples" = maxmemory_samples: u32 = 5, Int::range(1, 64);
         /// How much time eviction may take, 0 to 100.
         "maxmemory-eviction-tenacity" = maxmemory_eviction_tenacity: u32 = 10,
-            Int::range(0, 100) => NO_EVICTION;
+            Int::range(0, 100);
         /// How slowly the counter of accesses of an LFU policy grows.
-        "lfu-log-factor" = lfu_log_factor: u32 = 10, Int::range(0, INT_MAX) => NO_EVICTION;
+        "lfu-log-factor" = lfu_log_factor: u32 = 10, Int::range(0, INT_MAX);
         /// Minutes after which the counter of accesses of an LFU policy is lowered.
-        "lfu-decay-time" = lfu_decay_time_minutes: u32 = 1, Int::range(0, INT_MAX) => NO_EVICTION;
+        "lfu-decay-time" = lfu_decay_time_minutes: u32 = 1, Int::range(0, INT_MAX);
         /// A replica leaves the memory limit to its primary.
         "replica-ignore-maxmemory" | "slave-ignore-maxmemory" = replica_ignore_maxmemory: bool =
             true, YesNo;
         /// How much work active expiry does, 1 to 10.
         "active-expire-effort" = active_expire_effort: u32 = 1, Int::range(1, 10);
         /// Free evicted values in the background.
-        "lazyfree-lazy-eviction" = lazyfree_lazy_eviction: bool = false, YesNo => NO_EVICTION;
+        "lazyfree-lazy-eviction" = lazyfree_lazy_eviction: bool = false, YesNo;
         /// Free expired values in the background.
         "lazyfree-lazy-expire" = lazyfree_lazy_expire: bool = false, YesNo;
         /// Free values that a command replaces in the background.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 fn options() -> UnitOptions {
     UnitOptions {
+        lfu: None,
         now_ms: 1000,
         access: 0,
         expiry: ExpiryMode::Remove,

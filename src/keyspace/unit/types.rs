@@ -1,6 +1,7 @@
 //! The words in which a unit is asked and answers.
 
 use super::freed::Free;
+use crate::keyspace::lfu::Lfu;
 
 /// What happens to a key that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +101,10 @@ pub struct Counters {
 pub struct UnitOptions {
     /// The instant, Unix milliseconds.
     pub now_ms: i64,
-    /// 24 bits of LRU clock for entries that are read or made.
+    /// 24 bits of access for entries that are made, and under an LRU clock for those that are read.
     pub access: u32,
+    /// The clock of an LFU policy, under which reading counts up.
+    pub lfu: Option<Lfu>,
     /// What happens to keys that are due.
     pub expiry: ExpiryMode,
     /// Classes of events somebody wants.
@@ -113,4 +116,15 @@ pub struct UnitOptions {
     pub expired: Free,
     /// Who frees values that others take the place of (`lazyfree-lazy-server-del`).
     pub replaced: Free,
+}
+
+impl UnitOptions {
+    /// The access bits of an entry that had `old` and is used now.
+    #[inline]
+    pub fn touched(&self, old: u32) -> u32 {
+        match self.lfu {
+            None => self.access,
+            Some(lfu) => lfu.touched(old),
+        }
+    }
 }

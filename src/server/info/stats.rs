@@ -217,7 +217,11 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
     line(out, "expired_stale_perc", "0.00");
     line(out, "expired_time_cap_reached_count", 0);
     line(out, "expire_cycle_cpu_milliseconds", 0);
-    line(out, "evicted_keys", 0);
+    line(
+        out,
+        "evicted_keys",
+        parts.engine.eviction.evicted.load(Ordering::Relaxed),
+    );
     line(out, "evicted_clients", 0);
     line(out, "evicted_scripts", 0);
     line(out, "total_eviction_exceeded_time", 0);

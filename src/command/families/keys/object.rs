@@ -1,5 +1,6 @@
 //! OBJECT: how a value is kept. A look of this kind counts as a read but touches nothing.
 
+use crate::base::clock;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::value::{StrRef, ValueRef};
@@ -46,24 +47,43 @@ pub fn refcount(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
 
 /// `OBJECT IDLETIME key`
 pub fn idletime(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let now = ctx.unit.options.access;
+    let counts = ctx.unit.options.lfu.is_some();
+    let now = clock::lru_seconds_at(ctx.now_ms());
+    let mut there = false;
     inspect(ctx, args, reply, |entry, reply| {
-        reply.int(i64::from(now.wrapping_sub(entry.access()) & ACCESS_MASK));
-    })
+        there = true;
+        if !counts {
+            reply.int(i64::from(now.wrapping_sub(entry.access()) & ACCESS_MASK));
+        }
+    })?;
+    if there && counts {
+        return Err(CommandError::new(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that \
+             when switching between policies at runtime LRU and LFU data will take some time to \
+             adjust.",
+        ));
+    }
+    Ok(Effect::None)
 }
 
 /// `OBJECT FREQ key`
 pub fn freq(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let lfu = ctx.unit.options.lfu;
     let mut there = false;
-    inspect(ctx, args, reply, |_, _| there = true)?;
-    if !there {
-        return Ok(Effect::None);
+    inspect(ctx, args, reply, |entry, reply| {
+        there = true;
+        if let Some(lfu) = lfu {
+            reply.int(i64::from(lfu.counter(entry.access())));
+        }
+    })?;
+    if there && lfu.is_none() {
+        return Err(CommandError::new(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please \
+             note that when switching between policies at runtime LRU and LFU data will take \
+             some time to adjust.",
+        ));
     }
-    Err(CommandError::new(
-        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
-         that when switching between policies at runtime LRU and LFU data will take some time to \
-         adjust.",
-    ))
+    Ok(Effect::None)
 }
 
 /// `OBJECT HELP`

@@ -84,8 +84,8 @@ impl Options {
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds | FREQ count]`
 ///
-/// The payload is read before anything is locked. FREQ is checked and, as in Redis without an LFU
-/// policy, has nothing to set.
+/// The payload is read before anything is locked. As in Redis, FREQ counts under an LFU policy
+/// alone, and IDLETIME under any other.
 pub fn restore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let &[_, key, ttl, payload, ref options @ ..] = args else {
         return Err(CommandError::SYNTAX);
@@ -117,8 +117,14 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
     }
     let db = ctx.db();
     ctx.unit.place((db, key), value, at_ms);
-    if let Some(idle_s) = o.idle_s {
-        let access = accessed_before(ctx.unit.options.access, idle_s);
+    let access = match (ctx.unit.options.lfu, o.idle_s, o.frequency) {
+        (Some(lfu), _, Some(frequency)) => {
+            Some(lfu.with_counter(u8::try_from(frequency).unwrap_or(u8::MAX)))
+        }
+        (None, Some(idle_s), _) => Some(accessed_before(ctx.unit.options.access, idle_s)),
+        _ => None,
+    };
+    if let Some(access) = access {
         ctx.unit.set_access(db, key, access);
     }
     ctx.notify(NotifyClass::GENERIC, "restore", key);
