@@ -499,7 +499,7 @@ impl Table {
         0
     }
 
-    /// A random entry that has an expiry; `random(n)` gives a number below `n`. Not each has the same
+    /// A random entry with an expiry; `random(n)` gives a number below `n`. Not each has the same
     /// chance: those behind a stretch without any have more.
     pub fn random_volatile(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
         if self.volatile == 0 {

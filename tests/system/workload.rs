@@ -26,7 +26,6 @@ pub enum Family {
     Streams,
     Bitmaps,
     HyperLogLogs,
-    Streams,
     Sort,
 }
 
@@ -42,7 +41,6 @@ pub const ALL: &[Family] = &[
     Family::Streams,
     Family::Bitmaps,
     Family::HyperLogLogs,
-    Family::Streams,
     Family::Sort,
 ];
 
@@ -56,7 +54,7 @@ pub fn is_unordered(command: &str) -> bool {
 
 /// The keys that commands are about.
 pub fn all_keys() -> impl Iterator<Item = String> {
-    let letters = "shxltzbpr".chars();
+    let letters = "shxltzbpe".chars();
     letters.flat_map(|letter| (0..KEYS).map(move |n| format!("{letter}{n}")))
 }
 
@@ -74,7 +72,6 @@ pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
         Family::Streams => dice.pick(STREAMS),
         Family::Bitmaps => dice.pick(BITMAPS),
         Family::HyperLogLogs => dice.pick(HYPERLOGLOGS),
-        Family::Streams => dice.pick(STREAMS),
         Family::Sort => dice.pick(SORT),
     };
     template
@@ -329,6 +326,8 @@ const STREAMS: &[&str] = &[
     "XINFO STREAM <e>",
     "XSETID <e> <tick>-9",
     "OBJECT ENCODING <e>",
+];
+
 /// Bits are set in `<b>` keys alone, of which no encoding is asked: Redis turns an integer into raw
 /// bytes when a bit of it is looked at to be set, even to what it is.
 const BITMAPS: &[&str] = &[
@@ -374,40 +373,6 @@ const HYPERLOGLOGS: &[&str] = &[
     "DEL <p>",
 ];
 
-/// Ids are given, and no time is told.
-const STREAMS: &[&str] = &[
-    "XADD <r> <id> <f> <v>",
-    "XADD <r> <id> <f> <v> <f> <n>",
-    "XADD <r> <small>-* <f> <v>",
-    "XADD <r> MAXLEN 5 <id> <f> <v>",
-    "XADD <r> NOMKSTREAM <id> <f> <v>",
-    "XLEN <r>",
-    "XLEN <any>",
-    "XRANGE <r> - +",
-    "XRANGE <r> (<id> + COUNT 3",
-    "XREVRANGE <r> + <id>",
-    "XREVRANGE <r> <small> - COUNT 2",
-    "XREAD COUNT 2 STREAMS <r> <r> <id> 0",
-    "XDEL <r> <id> <id>",
-    "XTRIM <r> MAXLEN <small>",
-    "XTRIM <r> MINID = <id>",
-    "XSETID <r> <id>",
-    "XGROUP CREATE <r> g 0 MKSTREAM",
-    "XGROUP CREATE <r> g <id>",
-    "XGROUP SETID <r> g <id>",
-    "XGROUP DELCONSUMER <r> g <m>",
-    "XGROUP DESTROY <r> g",
-    "XREADGROUP GROUP g <m> COUNT 2 STREAMS <r> >",
-    "XREADGROUP GROUP g <m> STREAMS <r> <id>",
-    "XREADGROUP GROUP g <m> NOACK COUNT 1 STREAMS <r> >",
-    "XACK <r> g <id> <id>",
-    "XPENDING <r> g",
-    "XCLAIM <r> g <m> 0 <id> <id> JUSTID",
-    "XCLAIM <r> g <m> 0 <id>",
-    "XAUTOCLAIM <r> g <m> 0 0 COUNT 3",
-    "TYPE <r>",
-];
-
 /// Nothing whose order is open where two elements weigh the same.
 const SORT: &[&str] = &[
     "SORT <l>",
@@ -432,12 +397,9 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
         return word.as_bytes().to_vec();
     };
     let (before, marker) = word.split_at(open);
-    let close = marker.find('>').map_or(marker.len(), |at| at + 1);
-    let (marker, behind) = marker.split_at(close);
     let mut filled = before.as_bytes().to_vec();
     filled.extend(match marker {
-        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<y>" => {
-        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<b>" | "<p>" | "<r>" => {
+        "<s>" | "<h>" | "<x>" | "<l>" | "<t>" | "<z>" | "<y>" | "<b>" | "<p>" => {
             format!("{}{}", &marker[1..2], dice.below(KEYS)).into_bytes()
         }
         "<any>" => any_key(dice, families),
@@ -457,7 +419,6 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
         "<v>" => value(dice),
         "<n>" => integer(dice).to_string().into_bytes(),
         "<bit>" => dice.below(700).to_string().into_bytes(),
-        "<id>" => format!("{}-{}", dice.below(300), dice.below(3)).into_bytes(),
         "<small>" => dice.below(40).to_string().into_bytes(),
         "<index>" => (signed(dice, 12)).to_string().into_bytes(),
         "<half>" => half(dice).into_bytes(),
@@ -468,7 +429,6 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
             .to_vec(),
         other => panic!("no such marker: {other}"),
     });
-    filled.extend(behind.as_bytes());
     filled
 }
 
@@ -482,7 +442,6 @@ fn any_key(dice: &mut Dice, families: &[Family]) -> Vec<u8> {
         (Family::Streams, "e"),
         (Family::Bitmaps, "b"),
         (Family::HyperLogLogs, "p"),
-        (Family::Streams, "r"),
     ] {
         if families.contains(&family) {
             letters.push(letter);
