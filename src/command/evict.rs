@@ -55,14 +55,21 @@ impl Room {
     }
 }
 
+fn counts_accesses(policy: MaxmemoryPolicy) -> bool {
+    use MaxmemoryPolicy::{AllkeysLfu, VolatileLfu};
+    matches!(policy, AllkeysLfu | VolatileLfu)
+}
+
+/// Whether the policy goes by when or how often keys are used.
+pub fn looks_at_access(policy: MaxmemoryPolicy) -> bool {
+    use MaxmemoryPolicy::{AllkeysLru, VolatileLru};
+    matches!(policy, AllkeysLru | VolatileLru) || counts_accesses(policy)
+}
+
 /// The LFU clock, if the policy counts accesses.
 pub fn lfu(settings: &Settings, now_ms: i64) -> Option<Lfu> {
     let m = &settings.memory;
-    let counts = matches!(
-        m.maxmemory_policy,
-        MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
-    );
-    counts.then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
+    counts_accesses(m.maxmemory_policy).then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
 }
 
 fn search(settings: &Settings, now_ms: i64) -> Option<Search> {
@@ -100,7 +107,7 @@ fn time_limit(tenacity: u32) -> Option<Duration> {
 
 impl Engine {
     /// Bytes of the log that no limit counts: a replica that lags must not cost keys.
-    fn uncounted_bytes(&self, settings: &Settings) -> u64 {
+    pub fn lagging_bytes(&self, settings: &Settings) -> u64 {
         let log = self.log.memory_bytes() as u64;
         log.saturating_sub(settings.replication.repl_backlog_size)
     }
@@ -121,9 +128,11 @@ impl Engine {
             return Room::Enough;
         }
         let over = || {
-            let limit = settings.memory.maxmemory;
-            let uncounted = self.uncounted_bytes(settings);
-            self.host.memory_over(limit.saturating_add(uncounted))
+            let over = self.host.memory_over(settings.memory.maxmemory);
+            if over == 0 {
+                return 0;
+            }
+            over.saturating_sub(self.lagging_bytes(settings))
         };
         let excess = over();
         if excess == 0 {

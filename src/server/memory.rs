@@ -1,15 +1,18 @@
 //! Memory in use, by the allocator's own count, and what can be asked of the allocator.
 //!
-//! `unsafe` is expected here for one call: giving free pages back has no safe wrapper.
+//! What a thread keeps ready for itself, of what it freed, is not in use.
+//!
+//! `unsafe` is expected here for two controls of the allocator that have no safe wrapper: giving
+//! free pages back, and the size of what threads keep.
 
-#![expect(unsafe_code, reason = "mallctl without arguments has no safe form")]
+#![expect(unsafe_code, reason = "these controls of the allocator have no safe form")]
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tikv_jemalloc_ctl::thread::ThreadLocal;
-use tikv_jemalloc_ctl::{epoch, stats, stats_print, thread};
+use tikv_jemalloc_ctl::{epoch, raw, stats, stats_print, thread};
 
 use super::host::Parts;
 use crate::base::clock;
@@ -18,7 +21,18 @@ use crate::command::host::{Memory, MemoryReport};
 /// Bytes allocated by the program, the allocator's rounding included.
 pub fn used() -> u64 {
     let _ = epoch::advance();
-    stats::allocated::read().map_or(0, |n| n as u64)
+    allocated()
+}
+
+/// Bytes allocated as of the last look at the allocator, less those that were freed and that a
+/// thread keeps: the allocator counts them as allocated until they go back to their arena.
+fn allocated() -> u64 {
+    /// Of all arenas: `MALLCTL_ARENAS_ALL` is 4096.
+    const KEPT: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
+    // SAFETY: the name ends in a zero byte, and this control gives a `size_t`.
+    let kept = unsafe { raw::read::<usize>(KEPT) }.unwrap_or(0);
+    let allocated = stats::allocated::read().unwrap_or(0);
+    allocated.saturating_sub(kept) as u64
 }
 
 thread_local! {
@@ -92,7 +106,7 @@ pub struct AllocatorStats {
 pub fn allocator() -> AllocatorStats {
     let _ = epoch::advance();
     AllocatorStats {
-        allocated: stats::allocated::read().map_or(0, |n| n as u64),
+        allocated: allocated(),
         active: stats::active::read().map_or(0, |n| n as u64),
         resident: stats::resident::read().map_or(0, |n| n as u64),
     }

@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 
 pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 const MIN_CHUNK_BYTES: usize = 16 * 1024;
+/// What `bytes` allocates beside the content of a sealed chunk.
+const SHARED_BYTES: usize = 48;
 
 #[derive(Debug)]
 struct Chunk {
@@ -51,9 +53,13 @@ impl Chunks {
         }
     }
 
-    /// Small backlogs get small chunks, so that what is kept stays near what was asked for.
+    /// Small backlogs get small chunks, so that what is kept stays near what was asked for. The
+    /// first one is taken now: a backlog costs memory when it is made, not at the next write.
     pub fn fit_to_backlog(&mut self, backlog_bytes: usize) {
         self.chunk_bytes = (backlog_bytes / 16).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES);
+        if self.tail.capacity() == 0 {
+            self.tail = BytesMut::with_capacity(self.chunk_bytes);
+        }
     }
 
     /// The offset of the oldest byte kept.
@@ -71,7 +77,8 @@ impl Chunks {
     /// Bytes of memory in use.
     pub fn memory_bytes(&self) -> usize {
         let spare = self.spare.as_ref().map_or(0, BytesMut::capacity);
-        let sealed: usize = self.sealed.iter().map(|chunk| chunk.bytes.len()).sum();
+        let chunks = self.sealed.iter();
+        let sealed: usize = chunks.map(|c| c.bytes.len() + SHARED_BYTES).sum();
         sealed + self.tail.capacity() + spare + self.sealed.capacity() * size_of::<Chunk>()
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::config::Choice;
 
 use super::super::host::Parts;
-use super::super::memory;
+use super::super::memory::{self, AllocatorStats};
 use super::line;
 
 /// Bytes as a person reads them: `1.50M`.
@@ -29,10 +29,9 @@ fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
-/// `# Memory`
-pub fn memory(parts: &Parts, out: &mut String) {
+/// `# Memory`, with what was in use before the reply was begun.
+pub fn memory(parts: &Parts, a: &AllocatorStats, out: &mut String) {
     let settings = parts.engine.config.settings();
-    let a = memory::allocator();
     let resident = memory::resident();
     let peak = parts
         .peak_memory
@@ -69,11 +68,17 @@ pub fn memory(parts: &Parts, out: &mut String) {
         "maxmemory_policy",
         settings.memory.maxmemory_policy.as_str(),
     );
-    fragmentation(&a, resident, out);
-    line(out, "mem_not_counted_for_evict", 0);
+    fragmentation(a, resident, out);
+    let lagging = parts.engine.lagging_bytes(&settings);
+    line(out, "mem_not_counted_for_evict", lagging);
     line(out, "mem_replication_backlog", log);
     line(out, "mem_total_replication_buffers", log);
-    line(out, "mem_clients_slaves", 0);
+    let read_by_replicas = if parts.engine.log.readers() == 0 {
+        0
+    } else {
+        lagging
+    };
+    line(out, "mem_clients_slaves", read_by_replicas);
     line(out, "mem_clients_normal", 0);
     line(out, "mem_cluster_links", 0);
     line(out, "mem_aof_buffer", 0);

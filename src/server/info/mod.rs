@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use crate::command::host::DbInfo;
 
 use super::host::Parts;
+use super::memory::AllocatorStats;
 
 /// Sections of a plain INFO, in order.
 const DEFAULT: [&str; 11] = [
@@ -63,6 +64,12 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
             s => s == name.as_bytes(),
         })
     };
+    // What this text takes is not what is asked about.
+    let used = if asked("memory") {
+        super::memory::allocator()
+    } else {
+        AllocatorStats::default()
+    };
     let mut out = String::with_capacity(4096);
     for name in ORDER {
         if !asked(name) {
@@ -74,7 +81,7 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
         match name {
             "server" => server::server(parts, &mut out),
             "clients" => server::clients(parts, &mut out),
-            "memory" => memory::memory(parts, &mut out),
+            "memory" => memory::memory(parts, &used, &mut out),
             "persistence" => stats::persistence(parts, &mut out),
             "stats" => stats::stats(parts, &mut out),
             "replication" => stats::replication(parts, &mut out),

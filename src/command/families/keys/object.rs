@@ -2,6 +2,7 @@
 
 use crate::base::clock;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::evict;
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::oplog::effect::Effect;
@@ -37,10 +38,14 @@ pub fn encoding(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     })
 }
 
-/// `OBJECT REFCOUNT key`
+/// `OBJECT REFCOUNT key`. Where keys are evicted by what is known of each, Redis shares nothing.
 pub fn refcount(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let memory = &ctx.settings.memory;
+    let shares = memory.maxmemory == 0 || !evict::looks_at_access(memory.maxmemory_policy);
     inspect(ctx, args, reply, |entry, reply| match entry.value() {
-        ValueRef::Str(StrRef::Int(0..SHARED_INTEGERS)) => reply.int(i64::from(i32::MAX)),
+        ValueRef::Str(StrRef::Int(0..SHARED_INTEGERS)) if shares => {
+            reply.int(i64::from(i32::MAX));
+        }
         _ => reply.int(1),
     })
 }
