@@ -69,7 +69,8 @@ pub fn looks_at_access(policy: MaxmemoryPolicy) -> bool {
 /// The LFU clock, if the policy counts accesses.
 pub fn lfu(settings: &Settings, now_ms: i64) -> Option<Lfu> {
     let m = &settings.memory;
-    counts_accesses(m.maxmemory_policy).then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
+    counts_accesses(m.maxmemory_policy)
+        .then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
 }
 
 fn search(settings: &Settings, now_ms: i64) -> Option<Search> {

@@ -5,7 +5,10 @@
 //! `unsafe` is expected here for two controls of the allocator that have no safe wrapper: giving
 //! free pages back, and the size of what threads keep.
 
-#![expect(unsafe_code, reason = "these controls of the allocator have no safe form")]
+#![expect(
+    unsafe_code,
+    reason = "these controls of the allocator have no safe form"
+)]
 
 use std::cell::Cell;
 use std::sync::Arc;
