@@ -309,6 +309,31 @@ impl Log {
         Ok(())
     }
 
+    /// What the stream holds so far turns out to have been written behind `offset` bytes that are
+    /// not here: every place in it moves up by as much.
+    ///
+    /// # Errors
+    /// Somebody follows the log already.
+    pub fn rebase(&self, offset: u64) -> Result<(), HasReaders> {
+        let mut state = self.state.lock();
+        let readers = state.readers.len();
+        if readers > 0 {
+            return Err(HasReaders { readers });
+        }
+        state.chunks.shift(offset);
+        if let Some((_, created)) = &mut state.backlog {
+            *created += offset;
+        }
+        for second in &mut state.seconds {
+            second.at += offset;
+        }
+        // Notes for the AOF are only made while it reads.
+        state.skips.clear();
+        state.barriers.clear();
+        self.finish(state);
+        Ok(())
+    }
+
     /// A cursor for a replica, at `from`; `None` when the stream does not reach there or no longer
     /// holds it. Sees every byte.
     pub fn reader(self: &Arc<Self>, from: u64) -> Option<Cursor> {

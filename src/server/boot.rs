@@ -236,20 +236,27 @@ fn load_from_disk(parts: &Parts) -> Result<(), StartError> {
         parts.adopt_aof_offset();
         return Ok(parts.begin_appending(true)?);
     }
+    let is_replica = settings.replication.replicaof.is_some();
     let mode = LoadMode {
-        keep_due: settings.replication.replicaof.is_some(),
+        keep_due: is_replica,
+        tell_due: !is_replica,
         ..LoadMode::default()
     };
+    if !is_replica {
+        parts.replication.expect_replicas();
+    }
     let name = &settings.rdb.dbfilename;
     let loaded =
         loading::load_file(&parts.engine, name, mode, &parts.load).map_err(|e| fatal(name, &e))?;
+    let mut restored = false;
     if let Some(l) = loaded {
         parts.load.keys_loaded.store(l.keys, Ordering::Relaxed);
         parts.load.keys_expired.store(l.expired, Ordering::Relaxed);
-        if let Some(point) = &l.point {
-            parts.replication.restore(point);
-        }
+        restored = l.point.is_some_and(|p| parts.replication.restore(&p));
         *parts.saver.functions.lock() = l.functions;
+    }
+    if !restored && !is_replica {
+        parts.replication.expect_nobody();
     }
     Ok(parts.begin_appending(false)?)
 }

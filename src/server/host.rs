@@ -135,6 +135,14 @@ impl Host for ServerHost {
 
     fn reset_stats(&self) {
         self.lazyfree.counts.freed.store(0, Ordering::Relaxed);
+        if let Some(parts) = self.parts.get() {
+            parts.replication.stats.reset();
+            parts.saver.status.saves.store(0, Ordering::Relaxed);
+            parts.aof.reset_counts();
+            parts.rates.reset();
+            let jobs = &parts.engine.stats.background_jobs;
+            jobs.store(0, Ordering::Relaxed);
+        }
     }
 
     fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
@@ -326,8 +334,8 @@ impl Parts {
         }
         let path = self.engine.config.settings().rdb.dbfilename.clone();
         let mode = LoadMode {
-            keep_due: false,
             replace: request.merge,
+            ..LoadMode::default()
         };
         match loading::load_file(&self.engine, &path, mode, &self.load) {
             Ok(Some(loaded)) => {

@@ -61,6 +61,9 @@ pub struct Loaded {
 pub struct LoadMode {
     /// Keys that are due are kept: the primary removes them.
     pub keep_due: bool,
+    /// Replicas that were here before the start are to be told what is due and left out: its
+    /// removal goes into the log. Nobody else writes there meanwhile.
+    pub tell_due: bool,
     /// A key that is there already is replaced instead of refused (`DEBUG RELOAD MERGE`).
     pub replace: bool,
 }
@@ -93,6 +96,21 @@ impl<'e> EngineSink<'e> {
             stream_db: -1,
             loaded: Loaded::default(),
         }
+    }
+
+    /// The removal of a key that is left out, as that of any key that is due.
+    fn tell_removal(&mut self, db: u64, key: &[u8]) {
+        let Ok(db) = u32::try_from(db) else { return };
+        let lazily = self
+            .engine
+            .config
+            .current()
+            .memory
+            .lazyfree_lazy_expire;
+        let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
+        self.effects.push(db, &[name, key]);
+        self.engine.log.append(&self.effects);
+        self.effects.clear();
     }
 
     /// What came, at the end of the stream.
@@ -162,6 +180,9 @@ impl Sink for EngineSink<'_> {
     fn entry(&mut self, entry: Entry<'_>) -> Verdict {
         if !self.mode.keep_due && entry.expire_ms.is_some_and(|at| at < self.now_ms) {
             self.loaded.expired += 1;
+            if self.mode.tell_due {
+                self.tell_removal(entry.db, entry.key);
+            }
             return Ok(());
         }
         let db = usize::try_from(entry.db).unwrap_or(usize::MAX);

@@ -62,6 +62,11 @@ impl Rates {
         }
     }
 
+    /// Forgets the samples, whose counts begin anew.
+    pub fn reset(&self) {
+        self.samples.lock().clear();
+    }
+
     /// The rates between the oldest and the newest sample.
     pub fn current(&self) -> PerSecond {
         let samples = self.samples.lock();

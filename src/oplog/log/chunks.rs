@@ -169,6 +169,14 @@ impl Chunks {
         }
     }
 
+    /// Every byte's offset grows by `offset`.
+    pub fn shift(&mut self, offset: u64) {
+        for chunk in &mut self.sealed {
+            chunk.start += offset;
+        }
+        self.tail_start += offset;
+    }
+
     /// Forgets everything, memory included; the next byte has offset `start`.
     pub fn reset(&mut self, start: u64) {
         let chunk_bytes = self.chunk_bytes;

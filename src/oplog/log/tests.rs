@@ -216,6 +216,29 @@ fn a_backlog_serves_a_late_reader_from_what_it_still_holds() {
 }
 
 #[test]
+fn what_was_written_before_the_stream_knew_its_place_moves_there() {
+    let log = Log::new();
+    log.backlog_create(1 << 20);
+    let mut unit = UnitEffects::new();
+    for i in 0..5000u32 {
+        unit.push(0, &[b"DEL", &i.to_be_bytes()]);
+        log.append(&unit);
+        unit.clear();
+    }
+    let written = log.end_offset();
+    log.rebase(1_000_000).unwrap();
+    assert_eq!(log.end_offset(), 1_000_000 + written);
+    let backlog = log.backlog().unwrap();
+    assert_eq!((backlog.first, backlog.histlen), (1_000_000, written));
+    assert!(log.reader(999_999).is_none());
+    let mut reader = log.reader(1_000_000).unwrap();
+    let stream = reader.try_read(usize::MAX).concat();
+    assert_eq!(stream.len() as u64, written);
+    assert!(stream.starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$3\r\nDEL\r\n"));
+    assert_eq!(log.rebase(1), Err(HasReaders { readers: 1 }));
+}
+
+#[test]
 fn freeing_the_backlog_gives_the_memory_back_and_keeps_the_offset() {
     let log = Log::new();
     log.backlog_create(1 << 20);

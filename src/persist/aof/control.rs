@@ -184,6 +184,15 @@ impl Aof {
         }
     }
 
+    /// Back to zero, as CONFIG RESETSTAT does.
+    pub fn reset_counts(&self) {
+        let mut life = self.life.lock();
+        life.rewrites = 0;
+        life.failures = 0;
+        drop(life);
+        self.status.reset_delayed_fsyncs();
+    }
+
     pub(super) fn current_bytes(&self, life: &Life) -> u64 {
         let appended = match life.state {
             State::Off => 0,

@@ -110,7 +110,9 @@ async fn once(
             return Ended::Failed;
         }
         Outcome::Continue(id) => {
-            repl.continue_as(id);
+            if repl.continue_as(id) {
+                repl.see_replicas_off().await;
+            }
             repl.engine.log.position().db.unwrap_or(0)
         }
         Outcome::Full(point) => {
@@ -433,12 +435,15 @@ impl Replication {
         self.set_link(LinkState::Transfer);
     }
 
-    /// The primary goes on where we stand, perhaps under another name.
-    fn continue_as(&self, id: Option<ReplId>) {
+    /// The primary goes on where we stand, perhaps under another name. Whether our replicas must
+    /// leave for that.
+    fn continue_as(&self, id: Option<ReplId>) -> bool {
+        let mut renamed = false;
         let mut s = self.state.lock();
         let end = self.engine.log.end_offset();
         if let Some(id) = id.filter(|id| *id != s.history.id) {
             tracing::info!("Master replication ID changed to {id}");
+            renamed = true;
             s.history.grew_out_of(id, end);
             // They must hear of it too; they continue from where they are.
             self.replicas.disconnect();
@@ -448,6 +453,24 @@ impl Replication {
         }
         drop(s);
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+        renamed
+    }
+
+    /// Waits until replicas that were told to leave have left: whoever sees our link up must not
+    /// see theirs up still. They do so within moments, on their workers.
+    async fn see_replicas_off(&self) {
+        let gone = async {
+            loop {
+                let changed = self.replicas.on_change();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.replicas.is_empty() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(PAUSE, gone).await;
     }
 
     /// The data set is that of `point` now.

@@ -24,7 +24,7 @@ mod report;
 mod serving;
 mod sync_files;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -104,6 +104,23 @@ pub struct SyncStats {
     pub bytes_out: AtomicU64,
     /// Commands of our primary that failed here.
     pub unexpected_errors: AtomicU64,
+}
+
+impl SyncStats {
+    /// `CONFIG RESETSTAT`
+    pub fn reset(&self) {
+        let all = [
+            &self.full,
+            &self.partial_ok,
+            &self.partial_err,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.unexpected_errors,
+        ];
+        for count in all {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What else must follow when the data set is replaced. Both may block.
@@ -186,13 +203,28 @@ impl Replication {
         tokio::task::spawn_local(cron::run(Arc::clone(self)));
     }
 
-    /// The data set that was loaded at the start stands at `point` of a history: a replica may
+    /// The data set is about to be loaded at the start of a primary: keys that are found due belong
+    /// into the backlog, for replicas that come back.
+    pub fn expect_replicas(&self) {
+        self.create_backlog();
+    }
+
+    /// The data set does not say where it stands: no replica can continue with it.
+    pub fn expect_nobody(&self) {
+        self.engine.log.backlog_free();
+    }
+
+    /// The data set that was loaded at the start stood at `point` of a history: a replica may
     /// continue from there, a primary's replicas may continue with it. `false` if the point does
     /// not say enough for that.
     pub fn restore(&self, point: &StreamPoint) -> bool {
         let Some(id) = ReplId::parse(point.replid.as_bytes()) else {
             return false;
         };
+        // The wire's offsets are signed.
+        if i64::try_from(point.offset).is_err() {
+            return false;
+        }
         let mut s = self.state.lock();
         if s.primary.is_some() {
             let Ok(db) = u32::try_from(point.db) else {
@@ -205,7 +237,8 @@ impl Replication {
             s.resumable = true;
             tracing::info!("{SYNTHESIZED}");
         } else {
-            if self.engine.log.set_offset(point.offset, None).is_err() {
+            // What is in the log by now was written while the data set was loaded.
+            if self.engine.log.rebase(point.offset).is_err() {
                 return false;
             }
             s.history = History::continued(id, point.offset);

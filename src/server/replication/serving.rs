@@ -102,6 +102,8 @@ async fn serve(repl: Arc<Replication>, taken: Taken) {
         moved: Instant::now(),
     };
     let ended = feed.run(&handover).await;
+    // Whoever waits until it is gone may rely on its connection being closed.
+    drop(feed);
     let left = repl.replicas.remove(&replica);
     if left == 0 {
         repl.state.lock().no_replicas_since_ms = clock::unix_ms();
