@@ -101,12 +101,7 @@ impl<'e> EngineSink<'e> {
     /// The removal of a key that is left out, as that of any key that is due.
     fn tell_removal(&mut self, db: u64, key: &[u8]) {
         let Ok(db) = u32::try_from(db) else { return };
-        let lazily = self
-            .engine
-            .config
-            .current()
-            .memory
-            .lazyfree_lazy_expire;
+        let lazily = self.engine.config.current().memory.lazyfree_lazy_expire;
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
         self.effects.push(db, &[name, key]);
         self.engine.log.append(&self.effects);
