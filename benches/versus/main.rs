@@ -64,6 +64,9 @@ struct Options {
     /// Divides the number of keys, for a quick look.
     #[arg(long, default_value_t = 1)]
     scale_down: u64,
+    /// Of the commands of `types`, only those whose names contain this.
+    #[arg(long)]
+    only: Option<String>,
     /// Another server to stand in Russet's place.
     #[arg(long)]
     server: Option<PathBuf>,
@@ -92,6 +95,7 @@ struct Bench {
     seconds: f64,
     scale_down: u64,
     base_port: u16,
+    only: Option<String>,
 }
 
 impl Bench {
@@ -180,6 +184,7 @@ fn run() -> Outcome<()> {
         seconds: options.seconds,
         scale_down: options.scale_down,
         base_port: options.base_port,
+        only: options.only,
     };
     for c in &bench.contenders {
         println!("{}: {}", c.name, c.version);

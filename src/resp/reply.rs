@@ -207,6 +207,11 @@ impl Reply {
 
     /// A double; RESP2: its text.
     pub fn double(&mut self, value: f64) {
+        // Most scores are integers, and printed as such.
+        let n = value as i64;
+        if !self.is_resp3() && n != 0 && n.unsigned_abs() < 1 << 53 && n as f64 == value {
+            return self.bulk_int(n);
+        }
         self.float_text(&fmt_f64(value));
     }
 
@@ -385,13 +390,26 @@ impl Reply {
         self.number_line(prefix, i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    #[inline]
+    /// Nearly all lengths and counts are short: theirs are arrays of a fixed length, which are
+    /// written without a call.
+    #[inline(always)]
     fn number_line(&mut self, prefix: u8, n: i64) {
-        if (0..10).contains(&n) {
-            self.buf
-                .extend_from_slice(&[prefix, b'0' + n as u8, b'\r', b'\n']);
-            return;
+        let digit = |n: i64| b'0' + (n % 10) as u8;
+        let buf = &mut self.buf;
+        match n {
+            0..10 => buf.extend_from_slice(&[prefix, digit(n), b'\r', b'\n']),
+            10..100 => {
+                buf.extend_from_slice(&[prefix, digit(n / 10), digit(n), b'\r', b'\n']);
+            }
+            100..1000 => {
+                let line = [prefix, digit(n / 100), digit(n / 10), digit(n), b'\r', b'\n'];
+                buf.extend_from_slice(&line);
+            }
+            _ => self.long_number_line(prefix, n),
         }
+    }
+
+    fn long_number_line(&mut self, prefix: u8, n: i64) {
         self.buf.push(prefix);
         self.buf
             .extend_from_slice(itoa::Buffer::new().format(n).as_bytes());

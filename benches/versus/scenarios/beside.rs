@@ -58,15 +58,19 @@ fn note(figures: &mut [Figure; 3], name: &str, latency: &Latency) {
     longest.add(name, latency.max());
 }
 
-/// Reads of a whole set and a whole hash of many elements, one after the other.
+/// Reads of a whole list, set and hash of many elements, one after the other.
 pub fn big_reads(bench: &Bench) -> Outcome<Vec<Figure>> {
     let elements = bench.scaled(1_000_000);
     let mut whole = Figure::named("whole collections read").higher("1/s");
-    let mut figures = percentiles();
+    let [p50, p99, longest] = percentiles();
+    let mut figures = [p50, p99.bar(Bar::ValueAtMost(2000.0)), longest];
     for contender in &bench.contenders {
         let server = contender.start(bench.base_port, &[])?;
         fill(std::slice::from_ref(&server), KEYS, 64)?;
         progress(&format!("bigreads: filling {}", contender.name));
+        server.control()?.fill(elements, |i, out| {
+            encode_words(out, &format!("RPUSH list element:{i}"));
+        })?;
         server.control()?.fill(elements, |i, out| {
             encode_words(out, &format!("SADD all member:{i}"));
         })?;
@@ -79,7 +83,7 @@ pub fn big_reads(bench: &Bench) -> Outcome<Vec<Figure>> {
                 let (begun, mut n) = (Instant::now(), 0);
                 let mut c = server.control()?;
                 while begun.elapsed() < bench.measured() {
-                    for request in ["SMEMBERS all", "HGETALL map"] {
+                    for request in ["LRANGE list 0 -1", "SMEMBERS all", "HGETALL map"] {
                         c.fill(1, |_, out| encode_words(out, request))?;
                         n += 1;
                     }

@@ -1,4 +1,9 @@
-//! Memory per item, as used_memory says before and after the items go in.
+//! Memory per item, as used_memory and the resident set say before and after the items go in.
+//!
+//! A server's resident set holds what it needed on the way, too; it is asked for a moment after,
+//! when the allocator has had time to give that back.
+
+use std::time::Duration;
 
 use crate::control::Control;
 use crate::figures::{Bar, Figure};
@@ -106,10 +111,14 @@ fn used(c: &mut Control) -> Outcome<f64> {
 
 /// The table of loads.
 pub fn per_item(bench: &Bench) -> Outcome<Vec<Figure>> {
+    const SETTLING: Duration = Duration::from_millis(1500);
     let mut all = Vec::new();
     for load in LOADS {
         // A fresh server each time: what a flush leaves behind is not an item's.
         let mut figure = Figure::named(load.name)
+            .lower("bytes")
+            .bar(Bar::ValueAtMost(load.limit));
+        let mut resident = Figure::named(&format!("{}, resident", load.name))
             .lower("bytes")
             .bar(Bar::ValueAtMost(load.limit));
         for contender in &bench.contenders {
@@ -118,15 +127,19 @@ pub fn per_item(bench: &Bench) -> Outcome<Vec<Figure>> {
             let mut c = server.control()?;
             c.ask("SET warm up")?;
             c.ask("DEL warm")?;
-            let before = used(&mut c)?;
+            std::thread::sleep(SETTLING);
+            let (before, resident_before) = (used(&mut c)?, server.resident_bytes()?);
             let items = bench.scaled(load.items);
             if let Err(e) = c.fill(items, load.encode_one) {
                 progress(&format!("{}: {}: {e}", contender.name, load.name));
                 continue;
             }
             figure.add(&contender.name, (used(&mut c)? - before) / items as f64);
+            std::thread::sleep(SETTLING);
+            let more = server.resident_bytes()? - resident_before;
+            resident.add(&contender.name, more / items as f64);
         }
-        all.push(figure);
+        all.extend([figure, resident]);
     }
     Ok(all)
 }

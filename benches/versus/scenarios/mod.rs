@@ -45,7 +45,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "memory",
-        about: "bytes of memory per item, by used_memory",
+        about: "bytes of memory per item, by used_memory and by resident set",
         run: memory::per_item,
     },
     Scenario {

@@ -1,6 +1,6 @@
 //! The common commands of each data type, and transactions of ten.
 
-use crate::figures::Figure;
+use crate::figures::{Bar, Figure};
 use crate::requests::{Batches, Rng, encode, encode_words, key, value};
 use crate::scenarios::pipeline::measure;
 use crate::servers::Running;
@@ -65,6 +65,9 @@ const COMMANDS: &[(&str, Encode)] = &[
     ("LRANGE of 50", |r, out| {
         words(out, &format!("LRANGE l:{} 0 49", r.below(COLLECTIONS)))
     }),
+    ("LRANGE of 100", |r, out| {
+        words(out, &format!("LRANGE l100:{} 0 99", r.below(COLLECTIONS)))
+    }),
     ("SADD", |r, out| {
         let (c, m) = pick(r);
         words(out, &format!("SADD s:{c} member:{m}"));
@@ -83,6 +86,10 @@ const COMMANDS: &[(&str, Encode)] = &[
     }),
     ("ZRANGE of 10", |r, out| {
         words(out, &format!("ZRANGE z:{} 10 19", r.below(COLLECTIONS)))
+    }),
+    ("ZRANGE of 100 in one of 100,000", |r, out| {
+        let at = r.below(99_900);
+        words(out, &format!("ZRANGE big {at} {}", at + 99));
     }),
     ("ZADD to one of 100,000", |r, out| {
         words(
@@ -126,6 +133,10 @@ fn prepare(server: &Running) -> Outcome<()> {
             words(out, &members(verb, name, i, one))
         });
     }
+    c.takes(COLLECTIONS, |i, out| {
+        let all: Vec<String> = (0..100).map(|m| format!("element:{m}")).collect();
+        words(out, &format!("RPUSH l100:{i} {}", all.join(" ")));
+    });
     c.takes(100_000, |i, out| {
         words(out, &format!("ZADD big {} member:{i}", i * 7 % 100_000))
     });
@@ -158,11 +169,12 @@ pub fn common(bench: &Bench) -> Outcome<Vec<Figure>> {
         prepare(s)?;
     }
     let mut all = Vec::new();
-    for (name, encode_one) in COMMANDS {
+    let wanted = |name: &str| bench.only.as_ref().is_none_or(|only| name.contains(only));
+    for (name, encode_one) in COMMANDS.iter().filter(|(name, _)| wanted(name)) {
         let (ready, other) = able(servers, *encode_one)?;
         let batches = Batches::drawn(REQUESTS, 16, encode_one);
         let (throughput, cpu) = measure(bench, &ready, &format!("{name},"), CLIENTS, &batches)?;
-        all.extend([throughput, cpu]);
+        all.extend([throughput, cpu.bar(Bar::AtMost(0.7))]);
         servers = ready;
         servers.extend(other);
         servers.sort_by_key(|s| bench.contenders.iter().position(|c| c.name == s.name));

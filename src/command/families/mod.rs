@@ -129,6 +129,7 @@ fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
 }
 
 /// Writes an element of a collection as a bulk string.
+#[inline]
 fn bulk(reply: &mut Reply, elem: Elem<'_>) {
     match elem {
         Elem::Bytes(bytes) => reply.bulk(bytes),

@@ -148,7 +148,7 @@ impl Hash {
     pub fn record<'e>(&self, field: impl Into<Elem<'e>>) -> Option<Record<'_>> {
         match self.form() {
             Form::Packed(packed) => {
-                let (_, pos) = packed.find(field, 2)?;
+                let (_, pos) = packed.find::<2>(field)?;
                 let (key, value) = packed.read(pos)?;
                 Some(Record {
                     key,
@@ -176,7 +176,7 @@ impl Hash {
     /// Whether there is that field.
     pub fn contains<'e>(&self, field: impl Into<Elem<'e>>) -> bool {
         match self.form() {
-            Form::Packed(packed) => packed.find(field, 2).is_some(),
+            Form::Packed(packed) => packed.find::<2>(field).is_some(),
             Form::Pages(pages) => pages.contains(field),
         }
     }
@@ -254,7 +254,7 @@ impl Hash {
         let fits = |packed: &Packed| longest <= limits.max_value && packed.fits(2 * longest + 32);
         let created = match self.form.view_mut() {
             ViewMut::Small(packed) if fits(packed) => {
-                let found = packed.find(field, 2);
+                let found = packed.find::<2>(field);
                 match found {
                     Some((_, pos)) => packed.replace_at(packed.next(pos), value),
                     None => packed.push_pair(field, value),
@@ -299,7 +299,7 @@ impl Hash {
     /// Removes a field; false if it is not there.
     pub fn remove<'e>(&mut self, field: impl Into<Elem<'e>>) -> bool {
         match self.form.view_mut() {
-            ViewMut::Small(packed) => match packed.find(field, 2) {
+            ViewMut::Small(packed) => match packed.find::<2>(field) {
                 Some((_, pos)) => packed.remove_at(pos, 2) == 2,
                 None => false,
             },

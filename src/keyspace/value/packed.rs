@@ -22,7 +22,9 @@ mod slim;
 
 pub use block::{Block, size_class};
 pub use elem::{Elem, MAX_EXPIRY_MS, int_text_len};
-pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, expiry_of, read, span, strip_expiry};
+pub(in crate::keyspace::value) use elem::{
+    Encoded, OUTSIDE, Probe, expiry_of, read, span, strip_expiry,
+};
 pub use slim::{Slim, View, ViewMut};
 use smallvec::SmallVec;
 
@@ -42,6 +44,15 @@ pub struct Packed {
 /// Where an element begins: a byte offset in the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos(usize);
+
+/// The place after the element at `at`, whose first byte is `head`.
+#[inline]
+fn skip(bytes: &[u8], at: usize, head: u8) -> usize {
+    match head {
+        0..0x80 => at + 1 + usize::from(head),
+        _ => at + span(bytes.get(at..).unwrap_or_default()),
+    }
+}
 
 impl Default for Packed {
     fn default() -> Packed {
@@ -143,21 +154,38 @@ impl Packed {
     }
 
     /// The index of the first element equal to `elem` among those whose index is a multiple of
-    /// `stride` (2: the fields of a hash), and its position.
-    pub fn find<'e>(&self, elem: impl Into<Elem<'e>>, stride: usize) -> Option<(usize, Pos)> {
-        let wanted = Encoded::new(elem.into());
-        let mut rest = self.tail(COUNT);
-        let mut index = 0;
-        while !rest.is_empty() {
-            if wanted.begins(rest) {
-                return Some((index, Pos(self.block.used() - rest.len())));
+    /// `STRIDE` (2: the fields of a hash), and its position.
+    pub fn find<'e, const STRIDE: usize>(
+        &self,
+        elem: impl Into<Elem<'e>>,
+    ) -> Option<(usize, Pos)> {
+        let wanted = Probe::new(elem.into());
+        let bytes = self.block.bytes();
+        let (mut at, mut index) = (COUNT, 0);
+        while let Some(&head) = bytes.get(at) {
+            if wanted.may_begin(head) && wanted.begins(bytes.get(at..).unwrap_or_default()) {
+                return Some((index, Pos(at)));
             }
-            for _ in 0..stride {
-                rest = rest.get(span(rest)..).unwrap_or_default();
+            at = skip(bytes, at, head);
+            for _ in 1..STRIDE {
+                let head = bytes.get(at).copied()?;
+                at = skip(bytes, at, head);
             }
-            index += stride;
+            index += STRIDE;
         }
         None
+    }
+
+    /// Where a position lies that was further back, since elements before it have been removed;
+    /// `end` is where the end was then.
+    pub fn moved_back(&self, pos: Pos, end: Pos) -> Pos {
+        Pos(pos.0.saturating_sub(end.0.saturating_sub(self.block.used())))
+    }
+
+    /// Whether the element at `pos` is the wanted one.
+    #[inline]
+    pub(in crate::keyspace::value) fn is_at(&self, pos: Pos, wanted: &Probe<'_>) -> bool {
+        wanted.begins(self.tail(pos.0))
     }
 
     /// The elements from the front.

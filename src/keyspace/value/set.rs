@@ -157,7 +157,7 @@ impl Set {
         let member = member.into();
         match self.form() {
             Form::Ints(ints) => member.as_int().is_some_and(|int| ints.find(int).is_ok()),
-            Form::Packed(packed) => packed.find(member, 1).is_some(),
+            Form::Packed(packed) => packed.find::<1>(member).is_some(),
             Form::Pages(pages) => pages.contains(member),
         }
     }
@@ -196,7 +196,7 @@ impl Set {
                     return true;
                 }
             } else {
-                if packed.find(member, 1).is_some() {
+                if packed.find::<1>(member).is_some() {
                     return false;
                 }
                 if allowed && packed.len() < limits.max_listpack_entries {
@@ -250,7 +250,7 @@ impl Set {
             ViewMut::Small(packed) if Ints::of(packed.block()).is_some() => member
                 .as_int()
                 .is_some_and(|int| ints::remove(packed.block_mut(), int)),
-            ViewMut::Small(packed) => match packed.find(member, 1) {
+            ViewMut::Small(packed) => match packed.find::<1>(member) {
                 Some((_, pos)) => packed.remove_at(pos, 1) == 1,
                 None => false,
             },

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use super::{Family, Locks};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::keyspace::hash;
 use crate::keyspace::unit::{Expiry, NotifyClass, WrongType};
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::oplog::effect::Effect;
@@ -363,16 +364,39 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
 }
 
+/// Shows items with a key each to `each`, in order; what lookups of their keys will read is asked
+/// for some items ahead, so that the fetches overlap.
+fn fetched<'a, T>(
+    ctx: &mut Ctx<'_>,
+    items: &[T],
+    key: impl Fn(&T) -> &'a [u8],
+    mut each: impl FnMut(&mut Ctx<'_>, &T),
+) {
+    const AHEAD: usize = 16;
+    let db = ctx.db();
+    for some in items.chunks(AHEAD) {
+        let hashes: SmallVec<[u64; AHEAD]> = some.iter().map(|i| hash::of(key(i))).collect();
+        ctx.unit.prefetch(db, hashes.iter().copied());
+        for (item, hash) in some.iter().zip(hashes) {
+            ctx.unit.hint(key(item), hash);
+            each(ctx, item);
+        }
+    }
+}
+
 /// `MGET key [key ...]`
 pub fn mget(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let keys = args.get(1..).unwrap_or_default();
     reply.array(keys.len());
-    for key in keys {
-        match ctx.read(key) {
+    fetched(
+        ctx,
+        keys,
+        |key| key,
+        |ctx, key| match ctx.read(key) {
             Some(ValueRef::Str(string)) => write_string(reply, string),
             _ => reply.null(),
-        }
-    }
+        },
+    );
     Ok(Effect::None)
 }
 
@@ -387,10 +411,15 @@ fn pairs<'b, 'a>(args: &'b [&'a [u8]], command: &str) -> Result<&'b [[&'a [u8]; 
 }
 
 fn set_all(ctx: &mut Ctx<'_>, pairs: &[[&[u8]; 2]]) {
-    for &[key, value] in pairs {
-        ctx.set_bytes(key, value, Expiry::Clear);
-        ctx.notify(NotifyClass::STRING, "set", key);
-    }
+    fetched(
+        ctx,
+        pairs,
+        |[key, _]| key,
+        |ctx, [key, value]| {
+            ctx.set_bytes(key, value, Expiry::Clear);
+            ctx.notify(NotifyClass::STRING, "set", key);
+        },
+    );
 }
 
 /// `MSET key value [key value ...]`

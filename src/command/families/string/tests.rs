@@ -52,6 +52,25 @@ fn set_takes_each_option_and_refuses_what_contradicts() {
 }
 
 #[test]
+fn more_keys_than_are_fetched_at_once_come_in_their_order() {
+    let mut t = with_hash();
+    let keys: Vec<String> = (0..50).map(|n| format!("key:{n}")).collect();
+    let pairs: Vec<String> = keys.iter().map(|k| format!("{k} v{k}")).collect();
+    t.expect(&[(&format!("MSET {}", pairs.join(" ")), "+OK")]);
+    t.expect(&[("DEL key:17", ":1"), ("DEL key:32", ":1")]);
+    let shown: Vec<String> = keys
+        .iter()
+        .map(|k| match k.as_str() {
+            "key:17" | "key:32" => "nil".to_owned(),
+            k => format!("\"v{k}\""),
+        })
+        .collect();
+    let request = format!("MGET h {} key:3 h", keys.join(" "));
+    let reply = format!("[nil, {}, \"vkey:3\", nil]", shown.join(", "));
+    t.expect(&[(&request, &reply)]);
+}
+
+#[test]
 fn a_relative_expiry_is_logged_as_an_absolute_one() {
     let mut t = TestServer::new();
     t.run("SET a v EX 10");

@@ -188,6 +188,9 @@ fn write(zset: &Zset, ranks: Range<usize>, reverse: bool, scores: bool, reply: &
     heading(reply, ranks.len(), scores);
     for (member, score) in zset.range(ranks, reverse) {
         element(reply, member, score, scores);
+        if !reply.breathe() {
+            return;
+        }
     }
 }
 

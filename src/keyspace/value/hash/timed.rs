@@ -61,7 +61,7 @@ impl Timed {
 
     /// Sets a field; true if it is new.
     pub fn set(&mut self, field: Elem<'_>, value: Elem<'_>, lifetime: Lifetime) -> bool {
-        let found = self.packed.find(field, 2);
+        let found = self.packed.find::<2>(field);
         let (pos, before) = match found {
             Some((_, pos)) => {
                 let pos = self.packed.next(pos);
@@ -89,7 +89,7 @@ impl Timed {
 
     /// Sets or clears the expiry of a field that is there.
     pub fn set_expiry(&mut self, field: Elem<'_>, expire_ms: Option<i64>) {
-        if let Some((_, pos)) = self.packed.find(field, 2) {
+        if let Some((_, pos)) = self.packed.find::<2>(field) {
             let pos = self.packed.next(pos);
             let before = self.packed.expiry_at(pos);
             self.packed.set_expiry_at(pos, expire_ms);
@@ -99,7 +99,7 @@ impl Timed {
 
     /// Removes a field; false if it is not there.
     pub fn remove<'e>(&mut self, field: impl Into<Elem<'e>>) -> bool {
-        let Some((_, pos)) = self.packed.find(field, 2) else {
+        let Some((_, pos)) = self.packed.find::<2>(field) else {
             return false;
         };
         let before = self.packed.expiry_at(self.packed.next(pos));

@@ -45,7 +45,7 @@ pub struct Block {
     names: u32,
     /// Where the entries begin.
     begin: usize,
-    /// Length of the entries in a listpack.
+    /// Length of the fields and the entries in a listpack.
     listpack_bytes: usize,
     bytes: Vec<u8>,
 }
@@ -152,9 +152,10 @@ impl Block {
     /// An empty block whose ids count from `base` and whose fields are `names`.
     pub fn new<'e>(base: StreamId, names: impl Iterator<Item = Elem<'e>>) -> Block {
         let mut bytes = Vec::new();
-        let mut count = 0;
+        let (mut count, mut listpack_bytes) = (0, 0);
         for name in names {
             Encoded::new(name).append(&mut bytes);
+            listpack_bytes += listpack_elem(name);
             count += 1;
         }
         Block {
@@ -164,7 +165,7 @@ impl Block {
             deleted: 0,
             names: count,
             begin: bytes.len(),
-            listpack_bytes: 0,
+            listpack_bytes,
             bytes,
         }
     }
@@ -222,8 +223,7 @@ impl Block {
             .into_iter()
             .map(|n| listpack_int(i64::from(n)))
             .sum();
-        let names: usize = self.names().map(listpack_elem).sum();
-        LISTPACK_FRAME + header + names + self.listpack_bytes
+        LISTPACK_FRAME + header + self.listpack_bytes
     }
 
     /// Whether an entry whose texts are `text_bytes` long opens another block.
@@ -281,8 +281,10 @@ impl Block {
                 Encoded::new(name).append(&mut self.bytes);
                 listpack += listpack_elem(name);
             }
-            Encoded::new(value).append(&mut self.bytes);
-            listpack += listpack_elem(value);
+            // Told apart once for both.
+            let value = value.canonical();
+            Encoded::of(value).append(&mut self.bytes);
+            listpack += listpack_canonical(value);
         }
         self.listpack_bytes += listpack + listpack_int(pieces as i64);
         let body_len = (self.bytes.len() - head_at - 1) as u64;
@@ -436,7 +438,12 @@ fn listpack_int(int: i64) -> usize {
 
 /// Bytes of an element in a listpack.
 fn listpack_elem(elem: Elem<'_>) -> usize {
-    let text = match elem.canonical() {
+    listpack_canonical(elem.canonical())
+}
+
+/// Bytes of an element in a listpack, of one that is `Bytes` only if it is no integer.
+fn listpack_canonical(elem: Elem<'_>) -> usize {
+    let text = match elem {
         Elem::Int(int) => return listpack_int(int),
         Elem::Bytes(bytes) => bytes.len(),
     };

@@ -91,10 +91,11 @@ impl StreamId {
             bytes: [0; TEXT_BYTES],
             len: 0,
         };
-        for byte in parts.into_iter().flatten() {
-            if let Some(place) = text.bytes.get_mut(text.len) {
-                *place = *byte;
-                text.len += 1;
+        for part in parts {
+            let end = text.len + part.len();
+            if let Some(place) = text.bytes.get_mut(text.len..end) {
+                place.copy_from_slice(part);
+                text.len = end;
             }
         }
         text

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::super::btree::{At, By, Level, Ranked, Slots, Tree, Walk};
 use super::index::{self, Index};
-use super::leaf::{Item, Leaf, compare};
+use super::leaf::{Item, Leaf, Parts, compare};
 
 /// A lower bound of a leaf's elements: its first element, the member cut as short as it may be.
 #[derive(Clone, Default)]
@@ -268,6 +268,7 @@ impl Large {
         let walk = self.order.walk(&mut at);
         let leaves = &self.store.leaves;
         let leaf = walk.current().and_then(|id| leaves.get(*id));
+        let leaf = leaf.map(Leaf::parts);
         Iter {
             leaves,
             walk,
@@ -433,11 +434,19 @@ impl Store {
 pub struct Iter<'a> {
     leaves: &'a Slots<Leaf>,
     walk: Walk<'a, Separator, u32>,
-    leaf: Option<&'a Leaf>,
+    leaf: Option<Parts<'a>>,
     /// Index of the next element in the leaf.
     next: usize,
     left: usize,
     reverse: bool,
+}
+
+impl Iter<'_> {
+    /// Turns to the leaf that the walk stands on.
+    fn enter(&mut self) {
+        let leaf = self.walk.current().and_then(|id| self.leaves.get(*id));
+        self.leaf = leaf.map(Leaf::parts);
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -454,14 +463,14 @@ impl<'a> Iterator for Iter<'a> {
             self.next += 1;
             if self.next >= leaf.len() {
                 self.walk.forward();
-                self.leaf = self.walk.current().and_then(|id| self.leaves.get(*id));
+                self.enter();
                 self.next = 0;
             }
         } else if self.next > 0 {
             self.next -= 1;
         } else {
             self.walk.backward();
-            self.leaf = self.walk.current().and_then(|id| self.leaves.get(*id));
+            self.enter();
             self.next = self.leaf.map_or(0, |leaf| leaf.len().saturating_sub(1));
         }
         Some(item)

@@ -53,7 +53,7 @@ pub struct Leaf {
 
 /// The parts of a leaf's body.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
+pub struct Parts<'a> {
     scores: &'a [[u8; 8]],
     starts: &'a [[u8; 2]],
     tags: &'a [u8],
@@ -61,6 +61,17 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// The element at `i`.
+    #[inline]
+    pub fn get(&self, i: usize) -> Option<(&'a [u8], f64)> {
+        Some((self.member(i), self.score(i)?))
+    }
+
     fn score(&self, i: usize) -> Option<f64> {
         self.scores.get(i).map(|bytes| f64::from_le_bytes(*bytes))
     }
@@ -138,7 +149,8 @@ impl Leaf {
         self.block.alloc_bytes()
     }
 
-    fn parts(&self) -> Parts<'_> {
+    /// Where its elements lie.
+    pub fn parts(&self) -> Parts<'_> {
         let n = self.len();
         let body = self.block.bytes().get(COUNT..).unwrap_or_default();
         let (tags, rest) = body.split_at_checked(n).unwrap_or_default();
@@ -154,8 +166,7 @@ impl Leaf {
 
     /// The element at `i`.
     pub fn get(&self, i: usize) -> Option<(&[u8], f64)> {
-        let parts = self.parts();
-        Some((parts.member(i), parts.score(i)?))
+        self.parts().get(i)
     }
 
     /// The first element.

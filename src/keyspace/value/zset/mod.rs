@@ -148,18 +148,13 @@ impl Zset {
     /// sign of a zero.
     pub fn insert(&mut self, limits: &ZsetLimits, member: &[u8], score: f64) -> Option<f64> {
         if let ViewMut::Small(packed) = self.form.view_mut() {
-            if let Some(found) = small::find(packed, member) {
-                if found.score != score {
-                    small::remove_found(packed, found);
-                    small::insert(packed, member, score);
-                }
-                return Some(found.score);
-            }
-            let is_small =
-                small::len(packed) < limits.max_entries && member.len() <= limits.max_value;
-            if is_small && packed.fits(member.len() + 16) {
-                small::insert(packed, member, score);
-                return None;
+            let (had, is_there) = small::set(packed, member, score, |packed| {
+                small::len(packed) < limits.max_entries
+                    && member.len() <= limits.max_value
+                    && packed.fits(member.len() + 16)
+            });
+            if is_there {
+                return had;
             }
             self.enlarge();
         }
@@ -215,7 +210,7 @@ impl Zset {
     /// The element of a rank.
     pub fn at(&self, rank: usize) -> Option<(Elem<'_>, f64)> {
         match self.form.view() {
-            View::Small(packed) => small::iter(packed).nth(rank),
+            View::Small(packed) => small::range(packed, rank..rank + 1).next(),
             View::Large(large) => {
                 let (member, score) = large.at(rank)?;
                 Some((Elem::Bytes(member), score))
@@ -262,14 +257,13 @@ impl Zset {
                 form: Form::Large(large.range(ranks, reverse)),
             },
             View::Small(packed) => {
-                let wanted = ranks.end.saturating_sub(ranks.start);
-                let all = small::iter(packed).skip(ranks.start).take(wanted);
-                let mut items: Vec<_> = all.collect();
-                if reverse {
-                    items.reverse();
-                }
+                let items = small::range(packed, ranks);
                 Iter {
-                    form: Form::Small(items.into_iter()),
+                    form: if reverse {
+                        Form::Backward(items.collect::<Vec<_>>().into_iter().rev())
+                    } else {
+                        Form::Forward(items)
+                    },
                 }
             }
         }
@@ -386,8 +380,9 @@ pub struct Iter<'a> {
 }
 
 enum Form<'a> {
+    Forward(small::Iter<'a>),
     /// At most as many as the limit of the small form.
-    Small(std::vec::IntoIter<(Elem<'a>, f64)>),
+    Backward(std::iter::Rev<std::vec::IntoIter<(Elem<'a>, f64)>>),
     Large(large::Iter<'a>),
 }
 
@@ -396,7 +391,8 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.form {
-            Form::Small(items) => items.next(),
+            Form::Forward(items) => items.next(),
+            Form::Backward(items) => items.next(),
             Form::Large(items) => {
                 let (member, score) = items.next()?;
                 Some((Elem::Bytes(member), score))
@@ -406,7 +402,8 @@ impl<'a> Iterator for Iter<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.form {
-            Form::Small(items) => items.size_hint(),
+            Form::Forward(items) => items.size_hint(),
+            Form::Backward(items) => items.size_hint(),
             Form::Large(items) => items.size_hint(),
         }
     }
