@@ -402,7 +402,14 @@ impl Reply {
                 buf.extend_from_slice(&[prefix, digit(n / 10), digit(n), b'\r', b'\n']);
             }
             100..1000 => {
-                let line = [prefix, digit(n / 100), digit(n / 10), digit(n), b'\r', b'\n'];
+                let line = [
+                    prefix,
+                    digit(n / 100),
+                    digit(n / 10),
+                    digit(n),
+                    b'\r',
+                    b'\n',
+                ];
                 buf.extend_from_slice(&line);
             }
             _ => self.long_number_line(prefix, n),

@@ -155,10 +155,7 @@ impl Packed {
 
     /// The index of the first element equal to `elem` among those whose index is a multiple of
     /// `STRIDE` (2: the fields of a hash), and its position.
-    pub fn find<'e, const STRIDE: usize>(
-        &self,
-        elem: impl Into<Elem<'e>>,
-    ) -> Option<(usize, Pos)> {
+    pub fn find<'e, const STRIDE: usize>(&self, elem: impl Into<Elem<'e>>) -> Option<(usize, Pos)> {
         let wanted = Probe::new(elem.into());
         let bytes = self.block.bytes();
         let (mut at, mut index) = (COUNT, 0);
@@ -179,7 +176,9 @@ impl Packed {
     /// Where a position lies that was further back, since elements before it have been removed;
     /// `end` is where the end was then.
     pub fn moved_back(&self, pos: Pos, end: Pos) -> Pos {
-        Pos(pos.0.saturating_sub(end.0.saturating_sub(self.block.used())))
+        Pos(pos
+            .0
+            .saturating_sub(end.0.saturating_sub(self.block.used())))
     }
 
     /// Whether the element at `pos` is the wanted one.

@@ -438,7 +438,18 @@ mod tests {
                 all.push(text);
             }
         }
-        for int in [5, 63, 64, 4095, 4096, 70_000, 9_000_000, 1 << 40, i64::MAX, -i64::MAX] {
+        for int in [
+            5,
+            63,
+            64,
+            4095,
+            4096,
+            70_000,
+            9_000_000,
+            1 << 40,
+            i64::MAX,
+            -i64::MAX,
+        ] {
             all.extend([int, int - 1, -int].map(|int: i64| int.to_string().into_bytes()));
         }
         all.sort();
@@ -447,9 +458,17 @@ mod tests {
             let probe = Probe::new(Elem::Bytes(wanted));
             for other in &all {
                 let mut alone = encoded(Elem::Bytes(other));
-                assert_eq!(probe.begins(&alone), wanted == other, "{wanted:?} in {other:?}");
+                assert_eq!(
+                    probe.begins(&alone),
+                    wanted == other,
+                    "{wanted:?} in {other:?}"
+                );
                 alone.extend_from_slice(b"and what follows it");
-                assert_eq!(probe.begins(&alone), wanted == other, "{wanted:?} in {other:?}");
+                assert_eq!(
+                    probe.begins(&alone),
+                    wanted == other,
+                    "{wanted:?} in {other:?}"
+                );
             }
             assert!(!probe.begins(b""));
         }
