@@ -43,6 +43,7 @@ use crate::keyspace::waiters::{Ready, Ticket};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::{Proto, Reply};
 
+use super::ack_waits::AckWaits;
 use super::ctx::{CommandError, Ctx, Later, Outcome};
 use super::engine::Engine;
 use super::session::{Origin, ReplyMode, Session};
@@ -148,6 +149,8 @@ impl Waiter {
 /// The clients that wait for keys, by id.
 #[derive(Default)]
 pub struct Blocked {
+    /// Those that wait for acknowledgements.
+    pub acks: Arc<AckWaits>,
     waiters: Mutex<HashMap<u64, Arc<Waiter>>>,
 }
 
@@ -159,11 +162,14 @@ impl Blocked {
     /// Number of clients that wait for a limited time.
     pub fn with_timeout(&self) -> usize {
         let waiters = self.waiters.lock();
-        waiters.values().filter(|w| w.has_timeout).count()
+        waiters.values().filter(|w| w.has_timeout).count() + self.acks.with_timeout()
     }
 
     /// `CLIENT UNBLOCK`: as if the time were up, or with an error. Whether the client waited.
     pub fn unblock(&self, client: u64, error: Option<&'static str>) -> bool {
+        if self.acks.end(client, error) {
+            return true;
+        }
         let answer = match error {
             None => Answer::TimedOut,
             Some(text) => Answer::Error {
@@ -498,11 +504,14 @@ impl Engine {
         ctx.serving = false;
         ctx.nested = nested;
         ctx.unit.no_touch = no_touch;
+        let nanos = begun.elapsed().as_nanos() as u64;
+        if !ctx.unserved {
+            self.note_slow(ctx, command, &argv, nanos);
+        }
         std::mem::swap(ctx.session, session);
         if ctx.unserved {
             return None;
         }
-        let nanos = begun.elapsed().as_nanos() as u64;
         let tracked = ctx.settings.observe.latency_tracking;
         self.stats
             .count_nested(command.spec.id, nanos, failed, tracked);

@@ -220,6 +220,8 @@ pub trait Persistence {
 /// What WAIT and WAITAOF wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitRequest {
+    /// Who waits.
+    pub client: u64,
     /// The log up to here.
     pub offset: u64,
     /// So many replicas.

@@ -9,6 +9,7 @@
 //! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
 //! - [`stats`], [`slowlog`], [`latency`]: what commands cost.
 
+pub mod ack_waits;
 pub mod blocking;
 pub mod ctx;
 pub mod digest;

@@ -424,8 +424,10 @@ impl Connection {
             write(&mut self.session, &mut reply);
             self.proto = reply.proto();
         }
-        let durability = worker.engine.log.durability();
-        let offset = self.session.last_write;
+        let log = &worker.engine.log;
+        let durability = log.durability();
+        // The stream may be another one by now, that of a primary, which is not as long.
+        let offset = self.session.last_write.min(log.end_offset());
         if !durability.is_reached(offset) {
             self.park_replies(worker);
             durability.wait(offset).await;

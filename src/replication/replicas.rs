@@ -87,6 +87,8 @@ pub struct Replica {
     fsync_offset: AtomicU64,
     ack_ms: AtomicI64,
     acked: AtomicBool,
+    sent_offset: AtomicU64,
+    stuck: AtomicBool,
 }
 
 impl fmt::Display for Replica {
@@ -124,6 +126,8 @@ impl Replica {
             fsync_offset: AtomicU64::new(0),
             ack_ms: AtomicI64::new(now_ms),
             acked: AtomicBool::new(false),
+            sent_offset: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
         }
     }
 
@@ -174,6 +178,19 @@ impl Replica {
     /// The stream up to which it has acknowledged.
     pub fn ack_offset(&self) -> u64 {
         self.ack_offset.load(Ordering::Acquire)
+    }
+
+    /// Its socket has been given the stream up to `offset`, and takes no more if it is `stuck`.
+    pub fn note_sent(&self, offset: u64, stuck: bool) {
+        self.sent_offset.store(offset, Ordering::Release);
+        self.stuck.store(stuck, Ordering::Release);
+    }
+
+    /// Whether its socket takes more of the stream, which goes up to `end`, at once.
+    pub fn takes_more(&self, end: u64) -> bool {
+        self.state() == ReplicaState::Online
+            && !self.stuck.load(Ordering::Acquire)
+            && self.sent_offset.load(Ordering::Acquire) < end
     }
 
     /// Address and port others reach it by.
@@ -330,6 +347,11 @@ mod tests {
         assert_eq!(replicas.acknowledged(100), 1);
         assert_eq!(replicas.acknowledged(101), 0);
         assert_eq!(replicas.synced(1), 0);
+        assert!(r.takes_more(100));
+        r.note_sent(60, true);
+        assert!(!r.takes_more(100));
+        r.note_sent(100, false);
+        assert!(!r.takes_more(100) && r.takes_more(101));
         r.acknowledge(50, Some(40), 1000);
         assert_eq!((r.ack_offset(), replicas.synced(40)), (100, 1));
         assert_eq!(replicas.good(11_999, 10_000), 1);

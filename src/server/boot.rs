@@ -39,6 +39,7 @@ use super::replication::Replication;
 use super::saving::Saver;
 use super::settings::Effects;
 use super::shutdown::{Followers, Shutdown};
+use super::title::Title;
 use super::{cron, logging, logo, memory, process};
 
 /// Why a server could not start.
@@ -100,6 +101,8 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     }
     announce(executable, &config, source);
     let settings = prepare(&config, in_background)?;
+    let title = Title::new(config.file());
+    title.set(&settings);
     let bound = Bound::bind(&settings).map_err(|e| {
         tracing::warn!("{e}");
         io::Error::other(format!(
@@ -120,6 +123,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     tracing::info!("Server initialized");
     let parts = parts(&engine, &host, executable)?;
     super::settings::register(&host.effects, &engine);
+    super::settings::register_title(&host.effects, title);
     super::settings::register_replication(&host.effects, &parts.replication);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served = LocalSet::new().block_on(&runtime, async {

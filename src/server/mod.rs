@@ -34,6 +34,7 @@ mod saving;
 mod settings;
 mod shutdown;
 mod snapshotting;
+mod title;
 
 pub use program::main;
 

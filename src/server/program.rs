@@ -98,6 +98,7 @@ fn server(executable: &OsString, args: Vec<OsString>) -> ExitCode {
             .write_all(b"The memory test is not part of this server; use memtest86 instead.\n");
         return ExitCode::FAILURE;
     }
+    super::title::make_room();
     boot::run(&absolute(executable), LoadSource::from_args(args))
 }
 

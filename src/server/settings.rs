@@ -20,6 +20,7 @@ use crate::net::listener::Listeners;
 
 use super::host::Parts;
 use super::replication::Replication;
+use super::title::Title;
 use super::{logging, memory, process};
 
 /// An effect; the error is the reason that CONFIG SET replies with.
@@ -69,6 +70,14 @@ pub fn register_replication(effects: &Effects, replication: &Arc<Replication>) {
     let replication = Arc::clone(replication);
     effects.on(DIRECTIVES, move |change| {
         replication.settings_changed(change.new);
+        Ok(())
+    });
+}
+
+/// Registers the effect on the command line that ps shows.
+pub fn register_title(effects: &Effects, title: Title) {
+    effects.on(&["proc-title-template"], move |change| {
+        title.set(change.new);
         Ok(())
     });
 }

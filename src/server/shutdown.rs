@@ -6,13 +6,15 @@
 //!                 +---------------------> the server goes on <----------+
 //! ```
 //!
+//! Whether or not replicas were waited for, they are sent what their sockets take before the end.
+//!
 //! From the moment a shutdown waits or saves, clients' writes are held back, and they stay so until
 //! the process is gone: what has been answered is in the files and, where a replica was waited for,
 //! on the replica. A server that goes on lets the writes go on, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,6 +30,9 @@ use super::saving::Saver;
 /// How often replicas and files are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How long a server that ends goes on sending to replicas at most.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// The replicas, as a shutdown sees them.
 pub trait Followers: Send + Sync {
     /// Whether all of them have everything.
@@ -35,6 +40,9 @@ pub trait Followers: Send + Sync {
 
     /// Asks them to say what they have.
     fn ask(&self);
+
+    /// Whether the socket of one of them takes more of what it has not been sent.
+    fn may_be_sent_more(&self) -> bool;
 
     /// Logs who has not caught up, and how many have.
     fn report(&self);
@@ -169,7 +177,17 @@ impl Shutdown {
         self.let_replicas_catch_up(request).await?;
         self.hold_writes();
         self.followers.report();
-        self.save(request)
+        self.save(request)?;
+        self.send_the_rest().await;
+        Ok(())
+    }
+
+    /// Gives replicas what has been written and their sockets take at once.
+    async fn send_the_rest(&self) {
+        let begun = Instant::now();
+        while self.followers.may_be_sent_more() && begun.elapsed() < PARTING {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// No write that has not begun is run from here on, and none is half done.

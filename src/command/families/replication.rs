@@ -213,7 +213,8 @@ fn wait(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
     let replicas = num::parse_i64(replicas).ok_or(CommandError::NOT_INTEGER)?;
     let request = WaitRequest {
-        offset: ctx.session.last_write,
+        client: ctx.session.client.id,
+        offset: written(ctx),
         replicas: usize::try_from(replicas).unwrap_or(0),
         local: None,
         timeout_ms: timeout_ms(ctx.now_ms(), timeout)?,
@@ -243,12 +244,19 @@ fn waitaof(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         ));
     }
     let request = WaitRequest {
-        offset: ctx.session.last_write,
+        client: ctx.session.client.id,
+        offset: written(ctx),
         replicas,
         local: Some(local),
         timeout_ms,
     };
     wait_for(ctx, request, reply)
+}
+
+/// How far the stream was when the client last wrote. It may have become another stream since, that
+/// of a primary, which is not as long.
+fn written(ctx: &Ctx<'_>) -> u64 {
+    ctx.session.last_write.min(ctx.engine.log.end_offset())
 }
 
 fn wait_for(ctx: &mut Ctx<'_>, request: WaitRequest, reply: &mut Reply) -> Outcome {

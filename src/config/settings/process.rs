@@ -77,12 +77,10 @@ group! {
         /// Draw the logo when the server starts.
         "always-show-logo" = always_show_logo: bool = false, YesNo, [IMMUTABLE];
         /// Rewrite the command line that ps shows.
-        "set-proc-title" = set_proc_title: bool = true, YesNo, [IMMUTABLE]
-            => Honour::NoEffect("the command line that ps shows is left as it was given");
+        "set-proc-title" = set_proc_title: bool = true, YesNo, [IMMUTABLE];
         /// What ps shows as the command line.
         "proc-title-template" = proc_title_template: String =
-            "{title} {listen-addr} {server-mode}".to_owned(), Text::checked(title_template)
-            => Honour::NoEffect("the command line that ps shows is left as it was given");
+            "{title} {listen-addr} {server-mode}".to_owned(), Text::checked(title_template);
         /// The locale by which text is ordered.
         "locale-collate" = locale_collate: String = String::new(), Text::ANY
             => Honour::Refused("text is ordered byte by byte in this version of Russet");

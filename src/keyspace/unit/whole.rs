@@ -86,6 +86,16 @@ impl Unit<'_> {
 }
 
 impl Keyspace {
+    /// The log begins anew: where the shards were written last does not lie in it.
+    pub fn forget_writes(&self) {
+        let mut locked = self.lock(ShardMask::ALL);
+        for index in 0..SHARDS {
+            if let Some(shard) = locked.shard(index) {
+                shard.last_write = 0;
+            }
+        }
+    }
+
     /// Number of keys in a database, shard after shard.
     pub fn db_len(&self, db: usize) -> usize {
         let len = |index: usize| {

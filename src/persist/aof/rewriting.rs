@@ -408,7 +408,6 @@ impl Rewrite {
                 life.state = State::On;
             }
         }
-        aof.no_base_awaited();
         aof.delete_history();
         info!("Background AOF rewrite finished successfully");
         let took_us = clock::mono_us().saturating_sub(began_us);
@@ -458,6 +457,9 @@ impl Rewrite {
         life.scheduled |= waits;
         if waits {
             aof.wait_for_base();
+        } else if succeeded {
+            // Who waits for the disk finds the rewrite over.
+            aof.no_base_awaited();
         }
         succeeded
     }

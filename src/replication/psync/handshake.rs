@@ -94,6 +94,11 @@ impl Handshake {
         self.last_io_ms.saturating_add(self.settings.timeout_ms)
     }
 
+    /// `repl-timeout` may have changed; it counts from the last sign of life.
+    pub fn set_timeout_ms(&mut self, timeout_ms: u64) {
+        self.settings.timeout_ms = timeout_ms;
+    }
+
     /// Time has passed.
     pub fn handle_time(&mut self, now_ms: u64) {
         if self.state != State::Ended && now_ms >= self.deadline_ms() {
@@ -384,7 +389,10 @@ mod tests {
         h.handle_line(b"", 99);
         h.handle_time(198);
         assert_eq!(h.poll_outcome(), None);
-        h.handle_time(199);
+        h.set_timeout_ms(50);
+        h.handle_time(148);
+        assert_eq!(h.poll_outcome(), None);
+        h.handle_time(149);
         assert!(matches!(h.poll_outcome(), Some(Outcome::Failed(_))));
     }
 

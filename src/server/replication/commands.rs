@@ -66,6 +66,8 @@ impl Replicating for Arc<Replication> {
 
     fn wait(&self, request: WaitRequest) -> Suspended {
         let me = Arc::clone(self);
+        let acks = &self.engine.blocked.acks;
+        let mut wait = acks.begin(request.client, request.timeout_ms > 0);
         Box::pin(async move {
             let enough = |me: &Arc<Replication>| {
                 let (local, replicas) = me.acknowledged(&request);
@@ -96,12 +98,19 @@ impl Replicating for Arc<Replication> {
                     }
                 }
             };
+            let waiting = async {
+                tokio::select! {
+                    waited = waiting => waited,
+                    end = wait.ended() => end.map_or(Ok(()), Err),
+                }
+            };
             let waited = match request.timeout_ms {
                 0 => waiting.await,
                 ms => tokio::time::timeout(Duration::from_millis(ms), waiting)
                     .await
                     .unwrap_or(Ok(())),
             };
+            drop(wait);
             let later: Later = Box::new(move |_, reply| {
                 if let Err(why) = waited {
                     return reply.error(why);

@@ -458,6 +458,8 @@ impl Replication {
             self.replicas.disconnect();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // Who reads waits for what was written where it looks: nothing yet, in this stream.
+        self.engine.keyspace.forget_writes();
         self.adopt(point);
         self.create_backlog();
         self.saver.functions.lock().clone_from(&loaded.functions);

@@ -218,10 +218,13 @@ impl Link {
             if let Some(outcome) = machine.poll_outcome() {
                 return outcome;
             }
+            // In steps, for the timeout may be changed meanwhile.
+            machine.set_timeout_ms(self.timeout_ms());
             let left = machine
                 .deadline_ms()
                 .saturating_sub(clock::mono_us() / 1000);
-            match tokio::time::timeout(Duration::from_millis(left), self.line()).await {
+            let step = Duration::from_millis(left).min(PAUSE);
+            match tokio::time::timeout(step, self.line()).await {
                 Ok(Ok(line)) => machine.handle_line(&line, clock::mono_us() / 1000),
                 Ok(Err(e)) => {
                     tracing::warn!("Failed to read response from the server: {}", reason(&e));

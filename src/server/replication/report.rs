@@ -23,6 +23,12 @@ impl Followers for Replication {
         self.request_acks();
     }
 
+    fn may_be_sent_more(&self) -> bool {
+        let end = self.engine.log.end_offset();
+        self.engine.log.wake();
+        self.replicas.all().iter().any(|r| r.takes_more(end))
+    }
+
     fn report(&self) {
         let now_ms = clock::unix_ms();
         let end = self.engine.log.end_offset();

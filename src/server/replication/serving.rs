@@ -386,6 +386,9 @@ impl Feed {
             let Some(cursor) = &self.cursor else {
                 return Ok(());
             };
+            let unsent: usize = self.out.iter().map(Bytes::len).sum();
+            let sent = cursor.position().saturating_sub(unsent as u64);
+            self.replica.note_sent(sent, stuck);
             tokio::select! {
                 r = self.transport.readable() => {
                     r?;
