@@ -460,7 +460,13 @@ impl Engine {
     }
 
     #[inline]
-    pub(super) fn note_slow(&self, ctx: &Ctx<'_>, command: &Command<Action>, args: &[&[u8]], nanos: u64) {
+    pub(super) fn note_slow(
+        &self,
+        ctx: &Ctx<'_>,
+        command: &Command<Action>,
+        args: &[&[u8]],
+        nanos: u64,
+    ) {
         let (threshold, max_len) = (
             ctx.settings.observe.slowlog_log_slower_than_us,
             ctx.settings.observe.slowlog_max_len as usize,
