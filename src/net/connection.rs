@@ -29,6 +29,8 @@ use crate::command::stats::bump;
 use crate::resp::parser::{ArgVec, Parser, ProtocolError};
 use crate::resp::reply::{Proto, Reply};
 
+pub use large::threads;
+
 use super::transport::Transport;
 use super::worker::Worker;
 

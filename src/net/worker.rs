@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -21,7 +21,7 @@ use crate::command::session::Session;
 use crate::command::stats::bump;
 use crate::resp::reply::{Proto, Reply};
 
-use super::connection::{Taken, serve};
+use super::connection::{Taken, serve, threads};
 use super::listener::Accepted;
 
 /// Size of the input buffer that a worker's connections share.
@@ -53,13 +53,15 @@ pub struct Worker {
     pub input: RefCell<Input>,
     /// The reply buffer.
     pub reply: RefCell<Reply>,
+    /// Its threads format large replies.
+    pub formatting: Runtime,
     /// Replies beyond this many bytes are sent before a pipeline's end.
     pub flush_bytes: usize,
     scratch: RefCell<Scratch>,
 }
 
 impl Worker {
-    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>) -> Worker {
+    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>, formatting: Runtime) -> Worker {
         let scratch = RefCell::new(Scratch::new(&engine));
         Worker {
             engine,
@@ -69,6 +71,7 @@ impl Worker {
                 len: 0,
             }),
             reply: RefCell::new(Reply::new(Proto::Resp2)),
+            formatting,
             flush_bytes: FLUSH_BYTES,
             scratch,
         }
@@ -135,11 +138,12 @@ impl Workers {
         for i in 0..count.max(1) {
             let (queue, incoming) = mpsc::unbounded_channel();
             let runtime = Builder::new_current_thread().enable_all().build()?;
+            let formatting = threads()?;
             let (engine, takeover) = (Arc::clone(engine), Arc::clone(takeover));
             let thread = std::thread::Builder::new()
                 .name(format!("worker_{i}"))
                 .spawn(move || {
-                    let worker = Rc::new(Worker::new(engine, takeover));
+                    let worker = Rc::new(Worker::new(engine, takeover, formatting));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
                 })?;
             workers.queues.push(queue);

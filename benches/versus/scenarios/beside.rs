@@ -26,12 +26,22 @@ fn reads(rate: f64) -> Pace {
     }
 }
 
-/// Latencies of reads while `script` runs, after half a second alone.
+/// Latencies of reads while `script` runs.
 fn beside<R>(
     server: &Running,
     rate: f64,
     script: impl FnOnce() -> Outcome<R>,
 ) -> Outcome<(R, Latency)> {
+    let (result, during, _) = beside_and_alone(server, rate, script)?;
+    Ok((result, during))
+}
+
+/// Latencies of reads while `script` runs, and of the half second before.
+fn beside_and_alone<R>(
+    server: &Running,
+    rate: f64,
+    script: impl FnOnce() -> Outcome<R>,
+) -> Outcome<(R, Latency, Latency)> {
     let (result, latencies) = paced(server, &reads(rate), 2, |phase: &AtomicUsize| {
         std::thread::sleep(Duration::from_millis(500));
         phase.store(1, Ordering::Relaxed);
@@ -39,8 +49,11 @@ fn beside<R>(
         phase.store(0, Ordering::Relaxed);
         result
     })?;
-    let during = latencies.into_iter().nth(1).ok_or("a phase is missing")?;
-    Ok((result, during))
+    let mut latencies = latencies.into_iter();
+    let (Some(alone), Some(during)) = (latencies.next(), latencies.next()) else {
+        return Err("a phase is missing".into());
+    };
+    Ok((result, during, alone))
 }
 
 fn percentiles() -> [Figure; 3] {
@@ -64,6 +77,7 @@ pub fn big_reads(bench: &Bench) -> Outcome<Vec<Figure>> {
     let mut whole = Figure::named("whole collections read").higher("1/s");
     let [p50, p99, longest] = percentiles();
     let mut figures = [p50, p99.bar(Bar::ValueAtMost(2000.0)), longest];
+    let mut p99_alone = Figure::named("p99 of GET alone, just before").lower("us");
     for contender in &bench.contenders {
         let server = contender.start(bench.base_port, &[])?;
         fill(std::slice::from_ref(&server), KEYS, 64)?;
@@ -79,7 +93,7 @@ pub fn big_reads(bench: &Bench) -> Outcome<Vec<Figure>> {
         })?;
         for round in 1..=bench.rounds.min(3) {
             progress(&format!("bigreads: round {round}, {}", contender.name));
-            let (rate, latency) = beside(&server, 5000.0, || {
+            let (rate, latency, alone) = beside_and_alone(&server, 5000.0, || {
                 let (begun, mut n) = (Instant::now(), 0);
                 let mut c = server.control()?;
                 while begun.elapsed() < bench.measured() {
@@ -91,11 +105,12 @@ pub fn big_reads(bench: &Bench) -> Outcome<Vec<Figure>> {
                 Ok(f64::from(n) / begun.elapsed().as_secs_f64())
             })?;
             whole.add(&contender.name, rate);
+            p99_alone.add(&contender.name, alone.at(99.0));
             note(&mut figures, &contender.name, &latency);
         }
     }
     let [p50, p99, longest] = figures;
-    Ok(vec![whole, p50, p99, longest])
+    Ok(vec![whole, p50, p99, longest, p99_alone])
 }
 
 /// Many keys that are due in the same instant.

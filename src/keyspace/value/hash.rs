@@ -334,7 +334,7 @@ impl Hash {
         }
     }
 
-    /// Fields and values: in order of insertion while small, in hash order when large.
+    /// Fields and values: in order of insertion while small, page by page when large.
     pub fn iter(&self) -> Iter<'_> {
         match self.form() {
             Form::Packed(packed) => Iter::Small(packed.iter()),

@@ -254,7 +254,7 @@ impl<const VALUES: bool> Pages<VALUES> {
         page.record(at)
     }
 
-    /// All records, in hash order.
+    /// All records: page after page in hash order, those of each in the order of insertion.
     pub fn iter(&self) -> Iter<'_, VALUES> {
         Iter::new(&self.root, self.len)
     }

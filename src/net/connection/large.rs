@@ -1,6 +1,11 @@
 //! Replies that take long to format: a helper thread writes them, and the worker's other
 //! connections go on.
 //!
+//! The threads are the worker's own for this ([`threads`]), of lower priority than the workers. That
+//! alone would not do: a thread that the system lets run keeps its processor for milliseconds,
+//! whoever waits. So it pauses after each piece ([`PAUSE`]) as long as other commands run on the
+//! server: an idle processor takes over at once what waits on another.
+//!
 //! The thread hands pieces on through a [`Flow`]. While the socket takes them, it stays little
 //! ahead: it waits where [`AHEAD_BYTES`] have not been sent. A client that does not read for
 //! [`PATIENCE`] altogether does not keep a thread: the rest of its reply gathers in memory, as far
@@ -8,11 +13,13 @@
 //! that ends shuts its flow, and the thread stops at its next piece.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use super::Connection;
@@ -25,6 +32,8 @@ const AHEAD_BYTES: usize = 512 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Input that is kept while the reply is written; a client that sends more is not read from.
 const INPUT_BYTES: usize = 1024 * 1024;
+/// How long a thread gives its processor up between two pieces.
+const PAUSE: Duration = Duration::from_micros(50);
 /// Lower than the workers' priority: their clients come first.
 const NICENESS: i32 = 5;
 
@@ -118,22 +127,44 @@ impl Drop for Receiver {
     }
 }
 
-/// Formats on a helper thread of the worker's runtime.
-fn begin(reply: Reply) -> Receiver {
+/// Formats on a helper thread.
+fn begin(worker: &Worker, reply: Reply) -> Receiver {
     let flow = Arc::new(Flow::default());
     let sender = Sender(Arc::clone(&flow), End::Broken);
-    drop(tokio::task::spawn_blocking(move || {
+    let engine = Arc::clone(&worker.engine);
+    drop(worker.formatting.spawn_blocking(move || {
         let mut sender = sender;
-        lower_priority();
         let mut patience = PATIENCE;
         let sink = Arc::clone(&sender.0);
-        let codes = reply.stream(Box::new(move |pieces| sink.put(pieces, &mut patience)));
+        let mut commands = engine.stats.totals().processed;
+        let codes = reply.stream(Box::new(move |pieces| {
+            let wanted = sink.put(pieces, &mut patience);
+            let before = std::mem::replace(&mut commands, engine.stats.totals().processed);
+            if wanted && commands != before {
+                std::thread::sleep(PAUSE);
+            }
+            wanted
+        }));
         sender.1 = End::Complete(codes);
     }));
     Receiver(flow)
 }
 
+/// A runtime for nothing but its threads that may block: those that format.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn threads() -> io::Result<Runtime> {
+    Builder::new_current_thread()
+        .thread_name("large_reply")
+        .on_thread_start(lower_priority)
+        .build()
+}
+
+/// For good: a thread may not raise its priority again.
 fn lower_priority() {
+    // By default the system may end a pause as much later again, to wake several sleepers at once.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let id = rustix::thread::gettid().as_raw_nonzero().get();
     if let Some(id) = rustix::process::Pid::from_raw(id) {
         let _ = rustix::process::setpriority_process(Some(id), NICENESS);
@@ -150,7 +181,7 @@ impl Connection {
     /// Has a reply formatted and sends it, as far as the socket takes it. `false` if the connection
     /// is to close.
     pub(super) async fn send_large(&mut self, worker: &Worker, reply: Reply) -> io::Result<bool> {
-        let flow = begin(reply);
+        let flow = begin(worker, reply);
         loop {
             if self.unsent.is_empty() {
                 let (pieces, end) = flow.0.take();

@@ -11,7 +11,10 @@ use super::Reply;
 use super::late::{Insert, What};
 
 /// What has gathered is handed on when it is this long.
-const PIECE_BYTES: usize = 128 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Room for a piece and the element that goes beyond it, in most replies.
+const PIECE_ROOM: usize = PIECE_BYTES + 1024;
 
 /// Takes a piece of a reply; `false` if nobody wants the rest.
 pub type Sink = Box<dyn FnMut(Vec<Bytes>) -> bool + Send>;
@@ -87,6 +90,7 @@ impl Reply {
         let codes = std::mem::take(&mut self.error_codes);
         let pieces = self.drain_chunks();
         self.error_codes = codes;
+        self.buf.reserve(PIECE_ROOM);
         let Some(outlet) = &mut self.outlet else {
             return true;
         };

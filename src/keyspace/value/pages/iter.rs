@@ -1,18 +1,17 @@
-//! All records of a tree, in hash order.
+//! All records of a tree: pages in hash order, the records of each as they lie in memory.
 
 use smallvec::SmallVec;
 
 use super::Record;
 use super::node::Node;
-use super::page::Page;
+use super::page::{Page, Records};
 
-/// Records in hash order.
+/// All records; see the module's text.
 #[derive(Clone)]
 pub struct Iter<'a, const VALUES: bool> {
     /// The nodes on the way down, each with the child to visit next.
     path: SmallVec<[(&'a Node<VALUES>, usize); 6]>,
-    page: Option<&'a Page<VALUES>>,
-    entry: usize,
+    page: Option<Records<'a, VALUES>>,
     left: usize,
 }
 
@@ -23,7 +22,6 @@ impl<'a, const VALUES: bool> Iter<'a, VALUES> {
         Iter {
             path,
             page: None,
-            entry: 0,
             left: len,
         }
     }
@@ -56,13 +54,11 @@ impl<'a, const VALUES: bool> Iterator for Iter<'a, VALUES> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         loop {
-            if let Some(record) = self.page.and_then(|page| page.record(self.entry)) {
-                self.entry += 1;
+            if let Some(record) = self.page.as_mut().and_then(Iterator::next) {
                 self.left = self.left.saturating_sub(1);
                 return Some(record);
             }
-            self.page = Some(self.next_page()?);
-            self.entry = 0;
+            self.page = Some(self.next_page()?.records());
         }
     }
 

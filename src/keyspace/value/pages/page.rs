@@ -17,6 +17,7 @@
 //! the records of a half apart are its keys hashed again.
 
 mod builder;
+mod records;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use super::super::packed::{
 };
 use super::{Key, NEVER, Record, position};
 use builder::Builder;
+pub(super) use records::Records;
 
 /// A body longer than this splits: the allocation with its header is then at most 4 KiB.
 const BODY_MAX: usize = 4096 - 8;
