@@ -4,9 +4,10 @@
 //!
 //! Without patterns the order depends on one value alone: its handle is cloned and everything else
 //! happens when the locks are released, on a helper thread if it is large. With patterns every
-//! shard is locked, because the keys they lead to are not known beforehand: the weights of BY are
-//! read under the locks, the sorting happens outside of them; GET reads what the sorted elements
-//! lead to, and STORE writes, so with these two everything is one unit, as in Redis.
+//! shard is locked, because the keys they lead to are not known beforehand: the weights of BY and
+//! what GET leads to are read under the locks, so that they are of one instant. Of many elements
+//! those within LIMIT are chosen first, which is not yet sorting; the sorting and the writing
+//! happen outside. STORE writes, so with it everything is one unit, as in Redis.
 //!
 //! Elements of equal weight keep the value's own order, those of a set the order of their bytes.
 
@@ -14,6 +15,8 @@ mod order;
 mod request;
 #[cfg(test)]
 mod tests;
+
+use bytes::Bytes;
 
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::limits;
@@ -82,10 +85,18 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
         Some(pattern) => weigh(ctx, &elements, pattern, plan.alpha),
         None => Weights::Own,
     };
-    if needs_no_key && len > DEFER_ABOVE {
-        let shown = request.shown();
+    if matches!(weights, Weights::Broken) {
+        return Err(NOT_DOUBLE);
+    }
+    if request.store.is_none() && len > DEFER_ABOVE {
+        let (elements, weights) = if needs_no_key {
+            (elements, weights)
+        } else {
+            plan.narrow(elements, weights)?
+        };
+        let (found, gets) = (gather(ctx, &elements, request), request.gets.len());
         let write = move |reply: &mut Reply| match plan.order(elements, weights) {
-            Ok(sorted) => write_plain(&sorted, &shown, reply),
+            Ok(sorted) => write_found(&sorted, &found, gets, reply),
             Err(error) => reply.error(error.0.as_bytes()),
         };
         reply.deferred_of(len, Box::new(write));
@@ -182,6 +193,73 @@ fn write_plain(sorted: &Sorted, shown: &[bool], reply: &mut Reply) {
                 reply.bulk(element);
             } else {
                 reply.null();
+            }
+        }
+        if !reply.breathe() {
+            return;
+        }
+    }
+}
+
+/// What GET leads to for one element.
+enum Shown {
+    Element,
+    Nothing,
+    /// One of the texts that were copied.
+    Copy(usize),
+    Shared(Bytes),
+}
+
+/// What the GETs lead to: for each element in turn, one after the other, or the same for all.
+enum Gathered {
+    Plain(Vec<bool>),
+    Each(Vec<Shown>, Elements),
+}
+
+/// Reads what the GETs of a request lead to.
+fn gather(ctx: &mut Ctx<'_>, elements: &Elements, request: &Request<'_>) -> Gathered {
+    if !request.gets.iter().any(Get::is_pattern) {
+        return Gathered::Plain(request.shown());
+    }
+    let (mut key, mut digits) = (Vec::new(), itoa::Buffer::new());
+    let (mut found, mut texts) = (Vec::new(), Elements::default());
+    let mut copy = |text: &[u8]| {
+        texts.push(text);
+        Shown::Copy(texts.len() - 1)
+    };
+    for element in elements.iter() {
+        for get in &request.gets {
+            found.push(match get {
+                Get::Element => Shown::Element,
+                Get::Nothing => Shown::Nothing,
+                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
+                    Found::Nothing => Shown::Nothing,
+                    Found::String(string) => match string.shared() {
+                        Some(bytes) => Shown::Shared(bytes),
+                        None => copy(string.as_bytes(&mut digits)),
+                    },
+                    Found::Field(field) => copy(field.to_bytes(&mut digits)),
+                },
+            });
+        }
+    }
+    Gathered::Each(found, texts)
+}
+
+/// Writes the sorted elements with what was gathered for them.
+fn write_found(sorted: &Sorted, found: &Gathered, gets: usize, reply: &mut Reply) {
+    let (found, texts) = match found {
+        Gathered::Plain(shown) => return write_plain(sorted, shown, reply),
+        Gathered::Each(found, texts) => (found, texts),
+    };
+    reply.array(sorted.len().saturating_mul(gets));
+    for (place, element) in sorted.places() {
+        for shown in found.iter().skip(place * gets).take(gets) {
+            match shown {
+                Shown::Element => reply.bulk(element),
+                Shown::Nothing => reply.null(),
+                Shown::Copy(text) => reply.bulk(texts.get(*text)),
+                Shown::Shared(bytes) => reply.shared_bulk(bytes.clone()),
             }
         }
         if !reply.breathe() {

@@ -34,7 +34,7 @@ impl Elements {
         self.ends.len()
     }
 
-    fn get(&self, index: usize) -> &[u8] {
+    pub(super) fn get(&self, index: usize) -> &[u8] {
         let before = index.checked_sub(1).and_then(|i| self.ends.get(i));
         let from = before.copied().unwrap_or(0);
         let to = self.ends.get(index).copied().unwrap_or(from);
@@ -43,6 +43,13 @@ impl Elements {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Those of these places.
+    fn only(&self, places: &[usize]) -> Elements {
+        let mut only = Elements::default();
+        places.iter().for_each(|place| only.push(self.get(*place)));
+        only
     }
 }
 
@@ -60,6 +67,27 @@ pub(super) enum Weights {
     Broken,
 }
 
+impl Weights {
+    /// Those of these places.
+    fn only(self, places: &[usize]) -> Weights {
+        match self {
+            Weights::Numbers(numbers) => {
+                let kept = places.iter().filter_map(|place| numbers.get(*place));
+                Weights::Numbers(kept.copied().collect())
+            }
+            Weights::Texts { texts, missing } => Weights::Texts {
+                texts: texts.only(places),
+                missing: places
+                    .iter()
+                    .filter_map(|place| missing.get(*place))
+                    .copied()
+                    .collect(),
+            },
+            same => same,
+        }
+    }
+}
+
 /// Elements in their order.
 pub(super) struct Sorted {
     elements: Elements,
@@ -72,7 +100,12 @@ impl Sorted {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.order.iter().map(|index| self.elements.get(*index))
+        self.places().map(|(_, element)| element)
+    }
+
+    /// The elements, each with its place among those that were sorted.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.order.iter().map(|&i| (i, self.elements.get(i)))
     }
 }
 
@@ -145,6 +178,36 @@ impl Plan {
         self.order(self.load(value), weights)
     }
 
+    /// What the elements are compared by in the end.
+    fn settled(&self, elements: &Elements, weights: Weights) -> Result<Weights, CommandError> {
+        match weights {
+            Weights::Broken => Err(NOT_DOUBLE),
+            Weights::Own if !self.alpha => {
+                let numbers: Option<Vec<f64>> = elements.iter().map(number).collect();
+                Ok(Weights::Numbers(numbers.ok_or(NOT_DOUBLE)?))
+            }
+            weights => Ok(weights),
+        }
+    }
+
+    /// The elements up to the end of LIMIT, in no order but their own; they sort as all would.
+    pub(super) fn narrow(
+        &self,
+        elements: Elements,
+        weights: Weights,
+    ) -> Result<(Elements, Weights), CommandError> {
+        let end = self.range(elements.len()).end;
+        if self.unsorted || end >= elements.len() {
+            return Ok((elements, weights));
+        }
+        let weights = self.settled(&elements, weights)?;
+        let mut kept: Vec<usize> = (0..elements.len()).collect();
+        kept.select_nth_unstable_by(end, |a, b| self.compare(&elements, &weights, *a, *b));
+        kept.truncate(end);
+        kept.sort_unstable();
+        Ok((elements.only(&kept), weights.only(&kept)))
+    }
+
     /// Sorts the elements of a value, and keeps those within LIMIT.
     pub(super) fn order(
         &self,
@@ -155,14 +218,7 @@ impl Plan {
         if self.unsorted {
             return Ok(Sorted { elements, order });
         }
-        let weights = match weights {
-            Weights::Broken => return Err(NOT_DOUBLE),
-            Weights::Own if !self.alpha => {
-                let numbers: Option<Vec<f64>> = elements.iter().map(number).collect();
-                Weights::Numbers(numbers.ok_or(NOT_DOUBLE)?)
-            }
-            weights => weights,
-        };
+        let weights = self.settled(&elements, weights)?;
         let range = self.range(order.len());
         let compare = |a: &usize, b: &usize| self.compare(&elements, &weights, *a, *b);
         if range.end < order.len() && !range.is_empty() {

@@ -71,6 +71,30 @@ proptest! {
 }
 
 #[test]
+fn many_elements_come_with_what_get_leads_to_whatever_it_is() {
+    let mut t = TestServer::new();
+    let words: Vec<String> = (0..900).map(|n| n.to_string()).collect();
+    t.run(&format!("RPUSH l {}", words.join(" ")));
+    let long = "x".repeat(70_000);
+    t.run(&format!("MSET w1 -5 w2 -7 s1 one s2 {long} s899 7"));
+    t.run("HSET h2 name two count 2");
+    t.expect(&[
+        (
+            "SORT l BY w* LIMIT 0 3 GET # GET s* GET none GET h*->name GET h*->count",
+            &format!(r#"["2", "{long}", nil, "two", "2", "1", "one", nil, nil, nil, "0", nil, nil, nil, nil]"#),
+        ),
+        ("SORT l DESC LIMIT 0 2 GET s* GET #", r#"["7", "899", nil, "898"]"#),
+        ("SORT l DESC LIMIT 898 5 GET s* GET #", r#"["one", "1", nil, "0"]"#),
+        ("SORT l BY nosort LIMIT 1 1 GET s*", r#"["one"]"#),
+        ("SORT l BY nosort LIMIT 900 1 GET s*", "[]"),
+        ("SORT l LIMIT 0 0 GET s*", "[]"),
+        ("SORT l BY s* GET #", NOT_DOUBLE),
+        ("SORT l BY s* LIMIT 0 1 GET s*", NOT_DOUBLE),
+    ]);
+    assert_eq!(t.reply("SORT l GET s*").elements().len(), 900);
+}
+
+#[test]
 fn sets_and_sorted_sets_are_sorted_too() {
     let mut t = TestServer::new();
     t.run("SADD s 3 1 2");

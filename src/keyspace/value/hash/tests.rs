@@ -37,9 +37,9 @@ fn agrees(hash: &Hash, model: &Model) {
     for (field, value) in model {
         assert_eq!(hash.get(field), Some(Elem::from(value)));
     }
-    for (rank, record) in hash.iter().enumerate() {
-        assert_eq!(hash.nth(rank), Some(record));
-    }
+    let ranked = (0..hash.len()).filter_map(|rank| hash.nth(rank));
+    let ranked: Model = ranked.map(|r| (r.key.to_vec(), r.value.to_vec())).collect();
+    assert_eq!(ranked, *model);
     assert_eq!(hash.nth(model.len()), None);
 }
 

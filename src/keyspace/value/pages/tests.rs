@@ -43,10 +43,12 @@ fn check(pages: &Pages<true>, model: &HashMap<Vec<u8>, Vec<u8>>) {
         .map(|r| (r.key.to_vec(), r.value.to_vec()))
         .collect();
     assert!(found == *model);
-    for (rank, record) in pages.iter().enumerate() {
-        assert!(pages.nth(rank) == Some(record));
-        assert!(pages.get(record.key) == Some(record));
-    }
+    assert!(pages.iter().all(|r| pages.get(r.key) == Some(r)));
+    let ranked: HashMap<_, _> = (0..pages.len())
+        .filter_map(|rank| pages.nth(rank))
+        .map(|r| (r.key.to_vec(), r.value.to_vec()))
+        .collect();
+    assert!(ranked == *model);
     assert!(pages.nth(model.len()).is_none());
     let (mut page_bytes, mut at) = (0, 0);
     while at < SPACE {

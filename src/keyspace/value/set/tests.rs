@@ -34,9 +34,8 @@ fn agrees(set: &Set, model: &Model) {
     }
     assert_eq!(seen.len(), model.len());
     assert!(seen.into_iter().collect::<Model>() == *model);
-    for (rank, member) in set.iter().enumerate() {
-        assert_eq!(set.nth(rank), Some(member));
-    }
+    let ranked = (0..set.len()).filter_map(|rank| set.nth(rank));
+    assert!(ranked.map(Elem::to_vec).collect::<Model>() == *model);
     assert_eq!(set.nth(model.len()), None);
 }
 
