@@ -1,48 +1,308 @@
 //! The same random commands to Russet and to Debian's redis-server, replies compared byte by byte.
 //!
-//! Replies whose order is not defined are compared as what they hold. After each seed both
-//! servers must hold the same data, by `DEBUG DIGEST`. A difference names the seed and the
-//! command; a seed that once showed a fault stays in [`SEEDS`].
+//! Commands go in pipelines, some of them in transactions; now and then clients block, and are
+//! served by another ([`blocking`]). Replies whose order is not defined are compared as what they
+//! hold. Every so often both servers must hold the same data, by `DEBUG DIGEST`, and must load
+//! what the other dumps. Seeds take turns at the thresholds at which values change their form. A
+//! difference names the seed and the command; a seed that once showed a fault stays in [`SEEDS`].
+//!
+//! `RUSSET_DIFFERENTIAL_PEER` names another program to compare with. With one of Redis 8, hash
+//! fields that expire and the like are compared as well.
+//!
+//! Differences from Redis 7.0 that are meant, because Redis 8 differs in the same way:
+//! - Reading and claiming for a consumer makes the consumer even if there is nothing for it. Here
+//!   every consumer is made beforehand.
+//! - Lists and sets have a packed form while they are small: no encoding is asked of them.
+//! - Doubles are written with as few digits as tell them apart: scores are halves, and coordinates
+//!   are compared as doubles.
+//! - A zero in a sorted set's listpack has no sign: no weight is negative.
 
-use crate::support::{Client, Dice, Reply, Setup, encode, rounds};
-use crate::workload::{ALL, Request, all_keys, command, is_unordered};
+mod blocking;
+mod replies;
+
+use crate::support::{Client, Dice, Reply, Server, Setup, encode, rounds};
+use crate::workload::{ALL, ALL_OF_REDIS_8, Family, Request, all_keys, command};
 use bytes::BytesMut;
-use redis_protocol::resp3::decode::complete::decode as decode3;
-use redis_protocol::resp3::types::OwnedFrame as Frame3;
+use replies::{Protocol, contents, may_differ};
 
 /// Seeds that are always run.
-const SEEDS: &[u64] = &[1, 2, 3];
+const SEEDS: &[u64] = &[1, 2, 3, 4];
+/// Commands after which the data are compared.
+const ROUND: usize = 5000;
+/// Commands that are sent at once.
+const PIPELINE: usize = 32;
 
-#[derive(Clone, Copy, Debug)]
-enum Protocol {
-    Resp2,
-    Resp3,
+/// Directives under which values change their form, with small values and with large ones.
+const THRESHOLDS: [&[&str]; 3] = [
+    &[],
+    &[
+        "hash-max-listpack-entries",
+        "8",
+        "hash-max-listpack-value",
+        "40",
+        "zset-max-listpack-entries",
+        "6",
+        "set-max-intset-entries",
+        "5",
+        "list-max-listpack-size",
+        "4",
+        "list-compress-depth",
+        "1",
+        "stream-node-max-entries",
+        "5",
+        "hll-sparse-max-bytes",
+        "40",
+    ],
+    &[
+        "hash-max-listpack-entries",
+        "16",
+        "zset-max-listpack-entries",
+        "16",
+        "zset-max-listpack-value",
+        "8",
+        "list-max-listpack-size",
+        "-1",
+        "stream-node-max-bytes",
+        "300",
+    ],
+];
+
+/// Clients of one of the servers.
+struct Side {
+    main: Client,
+    control: Client,
+    /// Clients that block.
+    blocked: Vec<Client>,
+}
+
+impl Side {
+    fn of(server: &Server, protocol: Protocol, thresholds: &[&str]) -> Self {
+        let mut control = server.client();
+        control.ok(&["FLUSHALL"]);
+        for words in THRESHOLDS.iter().flat_map(|all| all.chunks(2)) {
+            let default = defaults(words[0]);
+            control.ok(&["CONFIG", "SET", words[0], default]);
+        }
+        for words in thresholds.chunks(2) {
+            control.ok(&["CONFIG", "SET", words[0], words[1]]);
+        }
+        let mut main = server.client();
+        protocol.choose(&mut main);
+        let blocked = [(); blocking::CLIENTS].map(|()| {
+            let mut client = server.client();
+            protocol.choose(&mut client);
+            client
+        });
+        Side {
+            main,
+            control,
+            blocked: blocked.into(),
+        }
+    }
+}
+
+fn defaults(directive: &str) -> &'static str {
+    match directive {
+        "hash-max-listpack-entries" | "zset-max-listpack-entries" => "128",
+        "hash-max-listpack-value" | "zset-max-listpack-value" => "64",
+        "set-max-intset-entries" => "512",
+        "list-max-listpack-size" => "-2",
+        "list-compress-depth" => "0",
+        "stream-node-max-entries" => "100",
+        "stream-node-max-bytes" => "4096",
+        "hll-sparse-max-bytes" => "3000",
+        other => panic!("no default of {other}"),
+    }
 }
 
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
     let commands = rounds("RUSSET_DIFFERENTIAL_COMMANDS", 20_000);
-    let ours = Setup::russet_for_redis_7_0().start();
-    let theirs = Setup::redis().start();
+    let peer = std::env::var("RUSSET_DIFFERENTIAL_PEER").ok();
+    let theirs = peer.map_or_else(Setup::redis, Setup::program).start();
+    let of_redis_8 = theirs.client().info("redis_version").starts_with("8.");
+    let (ours, families) = if of_redis_8 {
+        (Setup::russet(), ALL_OF_REDIS_8)
+    } else {
+        (Setup::russet_for_redis_7_0(), ALL)
+    };
+    let ours = ours.start();
     let extra = rounds("RUSSET_DIFFERENTIAL_SEED", 0) as u64;
-    for &seed in SEEDS.iter().chain((extra > 0).then_some(&extra)) {
+    let seeds: Vec<u64> = match extra {
+        0 => SEEDS.to_vec(),
+        seed => vec![seed],
+    };
+    for seed in seeds {
         let protocol = if seed % 2 == 0 {
             Protocol::Resp3
         } else {
             Protocol::Resp2
         };
-        let (our_server, their_server) = (&ours, &theirs);
-        let (mut ours, mut theirs) = (our_server.client(), their_server.client());
-        for client in [&mut ours, &mut theirs] {
-            client.ok(&["FLUSHALL"]);
-            if let Protocol::Resp3 = protocol {
-                client.send(&["HELLO", "3"]).unwrap();
-                client.receive_raw(|bytes| length(protocol, bytes)).unwrap();
+        let thresholds = THRESHOLDS[usize::try_from(seed % 3).unwrap()];
+        let sides = [&ours, &theirs].map(|server| Side::of(server, protocol, thresholds));
+        let mut run = Run {
+            seed,
+            protocol,
+            families,
+            of_redis_8,
+            dice: Dice::new(seed),
+            sides,
+            done: 0,
+            past: Vec::new(),
+        };
+        while run.done < commands {
+            let end = commands.min(run.done + ROUND);
+            run.round(end);
+        }
+    }
+}
+
+/// One seed's commands.
+struct Run {
+    seed: u64,
+    protocol: Protocol,
+    families: &'static [Family],
+    /// Whether the peer is Redis 8.
+    of_redis_8: bool,
+    dice: Dice,
+    sides: [Side; 2],
+    done: usize,
+    /// What was sent, to tell how a difference came about.
+    past: Vec<Request>,
+}
+
+impl Run {
+    fn round(&mut self, end: usize) {
+        while self.done < end {
+            let mut batch = Vec::new();
+            while batch.len() < PIPELINE {
+                self.add(&mut batch);
+            }
+            self.pipeline(&batch);
+            if self.dice.below(8) == 0 {
+                self.block();
             }
         }
-        compare(seed, protocol, commands, &mut ours, &mut theirs);
-        let (mut ours, mut theirs) = (our_server.client(), their_server.client());
-        exchange(&mut ours, &mut theirs);
+        let [got, expected] = self.sides.each_mut().map(|side| side.control.digest());
+        assert_eq!(got, expected, "{}: the data differ", self.place());
+        let [ours, theirs] = &mut self.sides;
+        exchange(&mut ours.control, &mut theirs.control);
+    }
+
+    fn place(&self) -> String {
+        format!(
+            "seed {}, {:?}, command {}",
+            self.seed, self.protocol, self.done
+        )
+    }
+
+    /// Puts a command or a transaction to a pipeline, after what it needs.
+    fn add(&mut self, batch: &mut Vec<Request>) {
+        if self.dice.below(60) > 0 {
+            let request = command(&mut self.dice, self.families);
+            batch.extend(consumer_of(&request));
+            batch.push(request);
+            return;
+        }
+        if self.dice.below(4) == 0 {
+            batch.push(words("WATCH s1 h2 nokey"));
+            if self.dice.below(2) == 0 {
+                batch.push(words("APPEND s1 more"));
+            }
+        }
+        batch.push(words("MULTI"));
+        for _ in 0..self.dice.below(12) {
+            let request = command(&mut self.dice, self.families);
+            if !may_differ(&request) {
+                batch.extend(consumer_of(&request));
+                batch.push(request);
+            }
+        }
+        let end = if self.dice.below(5) == 0 {
+            "DISCARD"
+        } else {
+            "EXEC"
+        };
+        batch.push(words(end));
+    }
+
+    /// Sends the same commands to both and compares what they answer.
+    fn pipeline(&mut self, batch: &[Request]) {
+        let mut bytes = BytesMut::new();
+        for request in batch {
+            encode(&mut bytes, request);
+        }
+        for side in &mut self.sides {
+            side.main.send_bytes(&bytes).unwrap();
+        }
+        for request in batch {
+            let protocol = self.protocol;
+            let [got, expected] = self.sides.each_mut().map(|side| {
+                let length = |bytes: &[u8]| protocol.length(bytes);
+                side.main.receive_raw(length).unwrap()
+            });
+            self.compare(request, &got, &expected);
+            self.done += 1;
+            self.past.push(request.clone());
+        }
+    }
+
+    /// The last requests about the same keys; those of a transaction are in it.
+    fn history(&self, request: &Request) -> String {
+        const SHOWN: usize = 60;
+        let past = || self.past.iter().rev();
+        let queued = past().take_while(|earlier| earlier[0] != b"MULTI");
+        let queued = queued.take(if request[0] == b"EXEC" { SHOWN } else { 0 });
+        let words = queued.chain([request]).flatten();
+        let keys: Vec<&Vec<u8>> = words.filter(|word| is_key(word)).collect();
+        let about = past().filter(|earlier| earlier.iter().any(|word| keys.contains(&word)));
+        let lines: Vec<String> = about.take(SHOWN).map(shown).collect();
+        lines
+            .iter()
+            .rev()
+            .fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    fn compare(&self, request: &Request, got: &[u8], expected: &[u8]) {
+        let same = got == expected
+            || may_differ(request)
+                && contents(self.protocol, request, got)
+                    == contents(self.protocol, request, expected);
+        assert!(
+            same,
+            "{}{}: {}\n  got      {}\n  expected {}",
+            self.history(request),
+            self.place(),
+            shown(request),
+            got.escape_ascii(),
+            expected.escape_ascii(),
+        );
+    }
+}
+
+/// The request that makes the consumer of another one, see the module.
+fn consumer_of(request: &Request) -> Option<Request> {
+    let word = |at: usize| request.get(at).map_or(&b""[..], Vec::as_slice);
+    let streams = || {
+        let at = request.iter().position(|word| word == b"STREAMS")?;
+        Some(request.len() - at - 1)
+    };
+    match word(0) {
+        b"XREADGROUP" => {
+            let streams = streams()?;
+            let key = word(request.len() - streams);
+            Some(
+                [b"XGROUP", &b"CREATECONSUMER"[..], key, word(2), word(3)]
+                    .map(<[u8]>::to_vec)
+                    .into(),
+            )
+        }
+        b"XCLAIM" | b"XAUTOCLAIM" => Some(
+            [b"XGROUP", &b"CREATECONSUMER"[..], word(1), word(2), word(3)]
+                .map(<[u8]>::to_vec)
+                .into(),
+        ),
+        _ => None,
     }
 }
 
@@ -69,74 +329,18 @@ fn exchange(ours: &mut Client, theirs: &mut Client) {
     }
 }
 
-fn compare(seed: u64, protocol: Protocol, commands: usize, ours: &mut Client, theirs: &mut Client) {
-    let mut dice = Dice::new(seed);
-    for at in 0..commands {
-        let request = command(&mut dice, ALL);
-        let [got, expected] = [&mut *ours, &mut *theirs].map(|client| {
-            let mut bytes = BytesMut::new();
-            encode(&mut bytes, &request);
-            client.send_bytes(&bytes).unwrap();
-            client.receive_raw(|bytes| length(protocol, bytes)).unwrap()
-        });
-        if got == expected {
-            continue;
-        }
-        let name = String::from_utf8_lossy(&request[0]).into_owned();
-        let same = is_unordered(&name)
-            && contents(protocol, &name, &got) == contents(protocol, &name, &expected);
-        assert!(
-            same,
-            "seed {seed}, {protocol:?}, command {at}: {}\n  got      {}\n  expected {}",
-            shown(&request),
-            got.escape_ascii(),
-            expected.escape_ascii(),
-        );
-    }
-    let [got, expected] = [ours, theirs].map(|client| {
-        client.send(&["DEBUG", "DIGEST"]).unwrap();
-        client.receive_raw(|bytes| length(protocol, bytes)).unwrap()
-    });
-    assert_eq!(
-        got, expected,
-        "seed {seed}: the data differ after {commands} commands"
-    );
+/// Whether a word is the name of a key of the workload.
+fn is_key(word: &[u8]) -> bool {
+    matches!(word, [letter, b'0'..=b'9', ..] if b"shxltzybpegq".contains(letter)) && word.len() < 4
+}
+
+fn words(text: &str) -> Request {
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
 }
 
 fn shown(request: &Request) -> String {
     let words = request.iter().map(|word| word.escape_ascii().to_string());
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// The length of the first whole reply in `bytes`.
-fn length(protocol: Protocol, bytes: &[u8]) -> Option<usize> {
-    match protocol {
-        Protocol::Resp2 => {
-            let decoded = redis_protocol::resp2::decode::decode(bytes).unwrap();
-            decoded.map(|(_, length)| length)
-        }
-        Protocol::Resp3 => decode3(bytes).unwrap().map(|(_, length)| length),
-    }
-}
-
-/// A reply with what has no order put in order.
-fn contents(protocol: Protocol, name: &str, reply: &[u8]) -> Vec<String> {
-    let frame = match protocol {
-        Protocol::Resp2 => {
-            let decoded = redis_protocol::resp2::decode::decode(reply).unwrap();
-            decoded.unwrap().0.into_resp3()
-        }
-        Protocol::Resp3 => decode3(reply).unwrap().unwrap().0,
-    };
-    let mut parts: Vec<String> = match frame {
-        Frame3::Array { data, .. } if name == "HGETALL" => {
-            data.chunks(2).map(|pair| format!("{pair:?}")).collect()
-        }
-        Frame3::Array { data, .. } => data.iter().map(|part| format!("{part:?}")).collect(),
-        Frame3::Map { data, .. } => data.iter().map(|pair| format!("{pair:?}")).collect(),
-        Frame3::Set { data, .. } => data.iter().map(|part| format!("{part:?}")).collect(),
-        other => vec![format!("{other:?}")],
-    };
-    parts.sort();
-    parts
 }

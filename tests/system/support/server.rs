@@ -54,6 +54,11 @@ impl Setup {
         installed.then(|| Self::of("valkey-server".into()))
     }
 
+    /// Another server, by the path of its program.
+    pub fn program(path: String) -> Self {
+        Self::of(path.into())
+    }
+
     fn of(program: PathBuf) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self {
