@@ -10,4 +10,5 @@ pub mod num;
 pub mod random;
 
 mod bignum;
+mod grisu;
 mod literal;

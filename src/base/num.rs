@@ -2,10 +2,10 @@
 //!
 //! Integers are strict: what parses is exactly what printing the number gives back, so a stored
 //! text may be kept as an integer. Doubles are read as `strtod` reads a whole text, and printed
-//! in the shortest form that reads back as the same double, in the layout of fpconv, which Redis
-//! uses since 7.2: integers plain, a point within reach of the digits, else `1.5e+20`. (fpconv's
-//! digit generator, Grisu2, adds a digit too many about once in a thousand; we never do.)
+//! with few digits that read back as the same double, in the layout of fpconv, which Redis uses
+//! since 7.2: integers plain, a point within reach of the digits, else `1.5e+20`.
 
+use super::grisu::{self, Decimal};
 use super::literal::{self, Format, Literal, Magnitude};
 use std::fmt;
 use std::ops::Deref;
@@ -270,7 +270,7 @@ pub fn fmt_g17(value: f64) -> NumText {
     NumText::new(format!("{sign}{whole:0<at$}{point}{fraction}{tail}").as_bytes())
 }
 
-/// A double in its shortest form, as ZSCORE and RESP3 print it; `inf`, `-inf` or `nan` for what
+/// A double with few digits, as ZSCORE and RESP3 print it; `inf`, `-inf` or `nan` for what
 /// is not finite.
 pub fn fmt_f64(value: f64) -> NumText {
     /// Half of `i64::MAX`, as a double: integers up to here are printed as integers.
@@ -291,76 +291,17 @@ pub fn fmt_f64(value: f64) -> NumText {
     if value.abs() <= INTEGER_LIMIT && value.trunc() == value {
         return NumText::from_i64(value as i64);
     }
-    let mut buffer = ryu::Buffer::new();
-    let shortest = buffer.format_finite(value).as_bytes();
-    // In the middle range ryu's own notation is the one wanted.
-    if (1e-3..1e4).contains(&value.abs()) {
-        return NumText::new(shortest);
-    }
-    layout(
-        value < 0.0,
-        &Digits::of(shortest.strip_prefix(b"-").unwrap_or(shortest)),
-    )
-}
-
-/// `0.digits * 10^point`: significant digits without zeros at either end, and where the decimal
-/// point stands relative to the first of them.
-struct Digits {
-    bytes: [u8; 24],
-    count: usize,
-    point: i32,
-}
-
-impl Digits {
-    /// From any decimal notation of a positive number.
-    fn of(text: &[u8]) -> Self {
-        let mut digits = Self {
-            bytes: [0; 24],
-            count: 0,
-            point: 0,
-        };
-        let mut end = text.len();
-        let mut exponent = 0;
-        if let Some(at) = text.iter().position(|&byte| byte == b'e') {
-            end = at;
-            let written = text.get(at + 1..).and_then(parse_i64).unwrap_or(0);
-            exponent = written as i32;
-        }
-        let mut seen_point = false;
-        for &byte in text.iter().take(end) {
-            if byte == b'.' {
-                seen_point = true;
-                continue;
-            }
-            if byte == b'0' && digits.count == 0 {
-                exponent -= i32::from(seen_point);
-                continue;
-            }
-            if let Some(room) = digits.bytes.get_mut(digits.count) {
-                *room = byte;
-                digits.count += 1;
-            }
-            digits.point += i32::from(!seen_point);
-        }
-        while digits.as_slice().last() == Some(&b'0') {
-            digits.count -= 1;
-        }
-        digits.point += exponent;
-        digits
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.count).unwrap_or_default()
-    }
+    layout(value < 0.0, &grisu::digits(value.abs()))
 }
 
 /// fpconv's choice between the three notations.
-fn layout(negative: bool, digits: &Digits) -> NumText {
-    let all = digits.as_slice();
+fn layout(negative: bool, decimal: &Decimal) -> NumText {
+    let all = decimal.digits();
     let count = all.len() as i32;
     // The exponents of the last and of the first digit.
-    let last = digits.point - count;
-    let first = digits.point - 1;
+    let last = decimal.exponent;
+    let first = last + count - 1;
+    let point = last + count;
     let mut text = Text::default();
     if negative {
         text.push(b"-");
@@ -369,13 +310,13 @@ fn layout(negative: bool, digits: &Digits) -> NumText {
         text.push(all);
         text.zeros(last.unsigned_abs() as usize);
     } else if last < 0 && (last > -7 || first.abs() < 4) {
-        if digits.point <= 0 {
+        if point <= 0 {
             text.push(b"0.");
-            text.zeros(digits.point.unsigned_abs() as usize);
+            text.zeros(point.unsigned_abs() as usize);
             text.push(all);
         } else {
             let (whole, fraction) = all
-                .split_at_checked(digits.point.unsigned_abs() as usize)
+                .split_at_checked(point.unsigned_abs() as usize)
                 .unwrap_or((all, &[]));
             text.push(whole);
             text.push(b".");

@@ -73,6 +73,22 @@ pub fn lfu(settings: &Settings, now_ms: i64) -> Option<Lfu> {
         .then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
 }
 
+/// Bits of an LRU clock.
+const CLOCK_MASK: u32 = (1 << 24) - 1;
+
+/// Seconds since a key with these access bits was used, under an LRU clock.
+pub fn idle_s(clock: u32, access: u32) -> u64 {
+    u64::from(clock.wrapping_sub(access) & CLOCK_MASK)
+}
+
+/// The access bits of a key that has been idle for so long; an idle time that the clock cannot
+/// tell becomes half its range.
+pub fn accessed_before(clock: u32, idle_s: u64) -> u32 {
+    let mask = u64::from(CLOCK_MASK);
+    let idle_s = if idle_s > mask { mask / 2 } else { idle_s };
+    (u64::from(clock).wrapping_sub(idle_s) & mask) as u32
+}
+
 fn search(settings: &Settings, now_ms: i64) -> Option<Search> {
     let m = &settings.memory;
     let (order, volatile) = match m.maxmemory_policy {

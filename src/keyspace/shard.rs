@@ -54,6 +54,11 @@ impl Captured {
         self.entry.as_ref().expire_ms()
     }
 
+    /// Its access bits at the time of the copy.
+    pub fn access(&self) -> u32 {
+        self.entry.as_ref().access()
+    }
+
     /// Bytes that the copy itself takes, a handle's target not counted.
     pub fn copied_bytes(&self) -> usize {
         self.entry.as_ref().size_bytes() + size_of::<Captured>()

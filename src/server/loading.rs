@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::command::engine::Engine;
+use crate::command::evict;
 use crate::keyspace::hash;
+use crate::keyspace::lfu::Lfu;
 use crate::keyspace::locks::{Keyspace, ShardMask};
 use crate::keyspace::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
 use crate::oplog::effect::UnitEffects;
+use crate::persist::rdb::Usage;
 use crate::persist::rdb::error::Error;
 use crate::persist::rdb::file::{LoadFile, OpenError};
 use crate::persist::rdb::reader::{Entry, Options, Reader, Sink, Summary, Verdict};
@@ -183,10 +186,13 @@ impl Sink for EngineSink<'_> {
         let db = usize::try_from(entry.db).unwrap_or(usize::MAX);
         let mut mask = ShardMask::NONE;
         mask.add_hash(hash::of(entry.key));
+        let settings = self.engine.config.current();
+        let lfu = evict::lfu(&settings, self.now_ms);
+        let clock = clock::lru_seconds_at(self.now_ms);
         let options = UnitOptions {
-            lfu: None,
+            lfu,
             now_ms: self.now_ms,
-            access: clock::lru_seconds_at(self.now_ms),
+            access: lfu.map_or(clock, Lfu::fresh),
             expiry: ExpiryMode::Ignore,
             notify: 0,
             log: false,
@@ -202,9 +208,17 @@ impl Sink for EngineSink<'_> {
         }
         let expiry = entry.expire_ms.map_or(Expiry::Clear, Expiry::At);
         unit.set_value(db, entry.key, entry.value, expiry);
+        let access = match (entry.usage, lfu) {
+            (Usage::Frequency(frequency), Some(lfu)) => Some(lfu.with_counter(frequency)),
+            (Usage::IdleSeconds(idle_s), None) => Some(evict::accessed_before(clock, idle_s)),
+            _ => None,
+        };
+        if let Some(access) = access {
+            unit.set_access(db, entry.key, access);
+        }
         drop(unit);
         self.loaded.keys += 1;
-        let delay_us = self.engine.config.current().rdb.key_load_delay;
+        let delay_us = settings.rdb.key_load_delay;
         if delay_us > 0 {
             std::thread::sleep(Duration::from_micros(delay_us as u64));
         }

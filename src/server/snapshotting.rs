@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
+use crate::command::evict;
 use crate::config::{Config, REDIS_VERSION};
+use crate::keyspace::lfu::Lfu;
 use crate::keyspace::shard::Captured;
 use crate::keyspace::snapshot::Snapshot;
 use crate::persist::rdb::writer::{Config as Format, Origin, ReplicationPoint, Usage, Writer};
@@ -144,7 +146,7 @@ pub fn write<W: Write>(
         }
     }
     let mut out: Vec<Captured> = Vec::new();
-    let now_s = clock::lru_seconds();
+    let usages = Usages::now(config);
     // That of the snapshot's instant, as a forked child would have it.
     let delay_us = config.current().rdb.rdb_key_save_delay;
     let mut pacer = Pacer::default();
@@ -158,7 +160,7 @@ pub fn write<W: Write>(
                 c.key(),
                 c.value(),
                 c.expire_ms(),
-                usage(&c, now_s),
+                usages.of(&c),
             )?;
             if delay_us > 0 {
                 progress.wait(delay_us)?;
@@ -170,9 +172,33 @@ pub fn write<W: Write>(
     Ok(())
 }
 
-/// Without an eviction policy that needs it, Redis writes no access time, and neither do we.
-fn usage(_: &Captured, _: u32) -> Usage {
-    Usage::None
+/// What is written of how keys are used: what the eviction policy goes by, as Redis does it.
+struct Usages {
+    idle: bool,
+    lfu: Option<Lfu>,
+    clock: u32,
+}
+
+impl Usages {
+    /// At this instant.
+    fn now(config: &Config) -> Usages {
+        let settings = config.current();
+        let now_ms = clock::unix_ms();
+        Usages {
+            idle: evict::looks_at_access(settings.memory.maxmemory_policy),
+            lfu: evict::lfu(&settings, now_ms),
+            clock: clock::lru_seconds_at(now_ms),
+        }
+    }
+
+    fn of(&self, captured: &Captured) -> Usage {
+        let access = captured.access();
+        match self.lfu {
+            Some(lfu) => Usage::Frequency(lfu.counter(access)),
+            None if self.idle => Usage::IdleSeconds(evict::idle_s(self.clock, access)),
+            None => Usage::None,
+        }
+    }
 }
 
 thread_local! {

@@ -1,7 +1,7 @@
 //! Russet and Debian's redis-server as each other's primary, replica, and reader of files.
 
 use crate::pair::wait_for_equal_offsets;
-use crate::support::{Client, Dice, Relay, Server, Setup, encode, rounds, wait_until};
+use crate::support::{Client, Dice, Relay, Reply, Server, Setup, encode, rounds, wait_until};
 use crate::workload::{ALL, command};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -198,4 +198,52 @@ fn redis_loads_our_aof() {
 fn we_load_redis_aof() {
     load_files(&Setup::redis(), Setup::russet(), true, true);
     load_files(&Setup::redis(), Setup::russet(), true, false);
+}
+
+/// What is known of how a key is used is read from the other's file.
+fn load_usage(writer: &Setup, reader: Setup) {
+    for (policy, of_restore, of_object, told) in [
+        ("allkeys-lru", "IDLETIME", "IDLETIME", 5000),
+        ("volatile-lfu", "FREQ", "FREQ", 77),
+        ("noeviction", "IDLETIME", "IDLETIME", 0),
+    ] {
+        let with = |setup: Setup| {
+            setup
+                .set("maxmemory-policy", &[policy])
+                .set("lfu-decay-time", &["0"])
+        };
+        let mut server = with(writer.clone()).start();
+        let mut client = server.client();
+        client.ok(&["SET", "from", "value"]);
+        let Reply::BulkString(payload) = client.call(&["DUMP", "from"]) else {
+            panic!("no payload");
+        };
+        let given = told.to_string();
+        let given = [of_restore.as_bytes(), given.as_bytes()];
+        let [option, value] = given;
+        client.ok(&[
+            &b"RESTORE"[..],
+            b"key",
+            b"0",
+            &payload,
+            option,
+            value,
+            b"REPLACE",
+        ]);
+        client.ok(&["SAVE"]);
+        assert!(server.stop().success());
+        let server = with(reader.clone().data_of(writer)).start();
+        let found = server.client().int(&["OBJECT", of_object, "key"]);
+        assert!((told..told + 60).contains(&found), "{policy}: {found}");
+    }
+}
+
+#[test]
+fn redis_reads_from_our_file_how_keys_are_used() {
+    load_usage(&Setup::russet_for_redis_7_0(), Setup::redis());
+}
+
+#[test]
+fn we_read_from_a_file_of_redis_how_keys_are_used() {
+    load_usage(&Setup::redis(), Setup::russet());
 }

@@ -31,6 +31,7 @@ pub enum Family {
     HyperLogLogs,
     Sort,
     Geo,
+    Doubles,
     OfRedis8,
 }
 
@@ -50,6 +51,24 @@ pub const ALL: &[Family] = &[
     Family::Geo,
 ];
 
+/// All of them, where scores may be written in different ways.
+pub const ALL_AND_DOUBLES: &[Family] = &[
+    Family::Strings,
+    Family::Hashes,
+    Family::Keys,
+    Family::Expiry,
+    Family::Lists,
+    Family::Sets,
+    Family::SortedSets,
+    Family::SortedSets,
+    Family::Streams,
+    Family::Bitmaps,
+    Family::HyperLogLogs,
+    Family::Sort,
+    Family::Geo,
+    Family::Doubles,
+];
+
 /// All of them, and what Redis 7.0 does not have.
 pub const ALL_OF_REDIS_8: &[Family] = &[
     Family::Strings,
@@ -64,6 +83,7 @@ pub const ALL_OF_REDIS_8: &[Family] = &[
     Family::HyperLogLogs,
     Family::Sort,
     Family::Geo,
+    Family::Doubles,
     Family::OfRedis8,
     Family::OfRedis8,
 ];
@@ -115,6 +135,7 @@ pub fn command(dice: &mut Dice, families: &[Family]) -> Request {
         Family::HyperLogLogs => dice.pick(t::HYPERLOGLOGS),
         Family::Sort => dice.pick(t::SORT),
         Family::Geo => dice.pick(t::GEO),
+        Family::Doubles => dice.pick(t::DOUBLES),
         Family::OfRedis8 => dice.pick(t::OF_REDIS_8),
     };
     template
@@ -149,6 +170,7 @@ fn fill(dice: &mut Dice, word: &str, families: &[Family]) -> Vec<u8> {
         "<f>" => format!("f{}", dice.below(24)).into_bytes(),
         "<m>" => format!("m{}", dice.below(24)).into_bytes(),
         "<v>" => value(dice),
+        "<text>" => value(dice).into_iter().filter(|byte| *byte > 0).collect(),
         "<n>" => integer(dice).to_string().into_bytes(),
         "<float>" => float(dice).into_bytes(),
         "<lon>" => thousandths(dice, 180).into_bytes(),

@@ -42,13 +42,12 @@ impl Protocol {
     }
 }
 
-/// Whether replies that differ may still say the same.
-pub fn may_differ(request: &Request) -> bool {
-    is_unordered(request) || tells_coordinates(request)
-}
-
-fn tells_coordinates(request: &Request) -> bool {
-    request[0] == b"GEOPOS" || request.iter().any(|word| word == b"WITHCOORD")
+/// Whether a reply may hold scores, distances or coordinates.
+fn tells_doubles(name: &[u8]) -> bool {
+    name == b"EXEC"
+        || [&b"Z"[..], b"BZ", b"GEO"]
+            .iter()
+            .any(|start| name.starts_with(start))
 }
 
 /// A part as text; what is a number in it as the double it is.
@@ -69,7 +68,13 @@ fn text(frame: &Frame, numbers: bool) -> String {
 }
 
 /// The parts of a reply, in an order of their own if they have none.
-pub fn contents(protocol: Protocol, request: &Request, reply: &[u8]) -> Vec<String> {
+/// Unless the peer is Redis 8, doubles may be written with more digits than they need.
+pub fn contents(
+    protocol: Protocol,
+    of_redis_8: bool,
+    request: &Request,
+    reply: &[u8],
+) -> Vec<String> {
     let has = |option: &[u8]| request.iter().any(|word| word == option);
     let (name, resp2) = (request[0].as_slice(), matches!(protocol, Protocol::Resp2));
     let in_pairs = match name {
@@ -89,15 +94,16 @@ pub fn contents(protocol: Protocol, request: &Request, reply: &[u8]) -> Vec<Stri
         parts.push(format!("{cursor:?}"));
         frame = found.clone();
     }
-    let numbers = tells_coordinates(request);
+    let numbers = !of_redis_8 && tells_doubles(name);
     match frame {
         Frame::Array { data, .. } if in_pairs => {
-            parts.extend(data.chunks(2).map(|pair| format!("{pair:?}")));
+            let pairs = data.chunks(2);
+            parts.extend(pairs.map(|pair| pair.iter().map(|part| text(part, numbers)).collect()));
         }
         Frame::Array { data, .. } => parts.extend(data.iter().map(|part| text(part, numbers))),
         Frame::Map { data, .. } => parts.extend(data.iter().map(|pair| format!("{pair:?}"))),
         Frame::Set { data, .. } => parts.extend(data.iter().map(|part| format!("{part:?}"))),
-        other => parts.push(format!("{other:?}")),
+        other => parts.push(text(&other, numbers)),
     }
     if is_unordered(request) {
         parts.sort();

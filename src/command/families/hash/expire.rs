@@ -119,6 +119,7 @@ fn set_expiry(
     let mut changed: Vec<&[u8]> = Vec::new();
     let mut answers: Vec<i64> = Vec::new();
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
+        hash.become_timed();
         for field in fields {
             answers.push(match hash.record(*field) {
                 None => NO_FIELD,

@@ -61,7 +61,6 @@ pub(super) fn hgetex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Ou
     let (due, found) = values(ctx.lookup::<Hash>(key)?, fields, look, reply);
     expire(ctx, key, &due);
     match change {
-        _ if found.is_empty() => Ok(Effect::None),
         Change::Nothing => Ok(Effect::None),
         Change::Clear => clear(ctx, key, fields, &found),
         Change::Set(at_ms) => set(ctx, key, fields, &found, at_ms),
@@ -71,6 +70,7 @@ pub(super) fn hgetex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Ou
 fn clear(ctx: &mut Ctx<'_>, key: &[u8], fields: &[&[u8]], found: &[&[u8]]) -> Outcome {
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
         let before = hash.volatile();
+        hash.become_timed();
         found.iter().for_each(|field| hash.set_expiry(*field, None));
         let changes = before - hash.volatile();
         (changes, changes as u64)
@@ -91,6 +91,7 @@ fn set(ctx: &mut Ctx<'_>, key: &[u8], fields: &[&[u8]], found: &[&[u8]], at_ms: 
     let past = is_past(ctx, at_ms);
     let mut removed: Vec<&[u8]> = Vec::new();
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
+        hash.become_timed();
         for field in found {
             if !past {
                 hash.set_expiry(*field, Some(at_ms));
@@ -100,6 +101,9 @@ fn set(ctx: &mut Ctx<'_>, key: &[u8], fields: &[&[u8]], found: &[&[u8]], at_ms: 
         }
         ((), found.len() as u64)
     })?;
+    if found.is_empty() {
+        return Ok(Effect::None);
+    }
     if past {
         let emptied = done.is_some_and(|(_, emptied)| emptied);
         tell_of_removal(ctx, key, &removed, emptied);
@@ -280,6 +284,7 @@ fn holds(
 fn set_into_the_past(ctx: &mut Ctx<'_>, key: &[u8], pairs: &[&[u8]]) -> Outcome {
     let fields: Vec<&[u8]> = pairs.iter().step_by(2).copied().collect();
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
+        hash.become_timed();
         fields.iter().for_each(|field| {
             hash.remove(*field);
         });

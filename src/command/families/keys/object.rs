@@ -11,9 +11,6 @@ use crate::resp::reply::Reply;
 /// Integers below this are shared objects in Redis, whose reference count is not counted.
 const SHARED_INTEGERS: i64 = 10_000;
 
-/// Bits of an entry's access time.
-const ACCESS_MASK: u32 = (1 << 24) - 1;
-
 fn inspect(
     ctx: &mut Ctx<'_>,
     args: &[&[u8]],
@@ -58,7 +55,7 @@ pub fn idletime(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     inspect(ctx, args, reply, |entry, reply| {
         there = true;
         if !counts {
-            reply.int(i64::from(now.wrapping_sub(entry.access()) & ACCESS_MASK));
+            reply.int(evict::idle_s(now, entry.access()) as i64);
         }
     })?;
     if there && counts {

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::evict;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Free, NotifyClass};
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
 use crate::resp::reply::Reply;
-
-/// Bits of an entry's access time, which counts seconds.
-const ACCESS_MASK: i64 = (1 << 24) - 1;
 
 /// `DUMP key`
 ///
@@ -121,7 +119,10 @@ pub fn restore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
         (Some(lfu), _, Some(frequency)) => {
             Some(lfu.with_counter(u8::try_from(frequency).unwrap_or(u8::MAX)))
         }
-        (None, Some(idle_s), _) => Some(accessed_before(ctx.unit.options.access, idle_s)),
+        (None, Some(idle_s), _) => {
+            let idle_s = u64::try_from(idle_s).unwrap_or(0);
+            Some(evict::accessed_before(ctx.unit.options.access, idle_s))
+        }
         _ => None,
     };
     if let Some(access) = access {
@@ -152,15 +153,4 @@ fn remove_replaced(ctx: &mut Ctx<'_>, key: &[u8]) -> Effect {
         Free::Here => ctx.rewritten(&[b"DEL", key]),
         Free::Elsewhere => ctx.rewritten(&[b"UNLINK", key]),
     }
-}
-
-/// The access time of a key that has been idle for so long at `now`; an idle time that the clock
-/// cannot tell becomes half its range.
-fn accessed_before(now: u32, idle_s: i64) -> u32 {
-    let idle_s = if idle_s > ACCESS_MASK {
-        ACCESS_MASK / 2
-    } else {
-        idle_s
-    };
-    ((i64::from(now) - idle_s) & ACCESS_MASK) as u32
 }

@@ -328,8 +328,13 @@ fn store(
     let rest = args.get(2..).unwrap_or_default();
     let request = Request::parse(ctx, name, rest, operation, Wanted::Stored)?;
     let limits = limits::zset(ctx.settings);
+    let members = request.result();
     let mut result = Zset::new();
-    for (member, score) in request.result() {
+    // A large set keeps the sign of a zero, so it must not begin as a small one.
+    if let Some((longest, _)) = members.iter().max_by_key(|(member, _)| member.len()) {
+        result.prepare(longest, members.len(), &limits);
+    }
+    for (member, score) in members {
         result.insert(&limits, &member, score);
     }
     Ok(ranges::store(ctx, arg(args, 1), result, name, reply))
