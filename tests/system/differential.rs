@@ -386,10 +386,19 @@ fn exchange(ours: &mut Client, theirs: &mut Client) {
         };
         for (client, payload) in [(&mut *ours, &others), (&mut *theirs, &mine)] {
             client.ok(&[b"RESTORE", COPY.as_bytes(), b"0", payload, b"REPLACE"]);
+            let [before, after] = [&key, COPY].map(|key| {
+                let reply = held(client, 0, key).reply;
+                // A zero that had a sign while its set was large has none in a listpack.
+                reply
+                    .escape_ascii()
+                    .to_string()
+                    .replace("$2\\r\\n-0\\r", "$1\\r\\n0\\r")
+            });
             let Reply::Array(digests) = client.call(&["DEBUG", "DIGEST-VALUE", &key, COPY]) else {
                 panic!("{key}: no digests");
             };
-            assert_eq!(digests[0], digests[1], "{key} came back as something else");
+            let same = digests[0] == digests[1] || is_zset(client, &key) && before == after;
+            assert!(same, "{key} came back as something else: {before} {after}");
             client.int(&["DEL", COPY]);
         }
     }
@@ -398,6 +407,10 @@ fn exchange(ours: &mut Client, theirs: &mut Client) {
 /// Whether a word is the name of a key of the workload.
 fn is_key(word: &[u8]) -> bool {
     matches!(word, [letter, b'0'..=b'9', ..] if b"shxltzybpegq".contains(letter)) && word.len() < 4
+}
+
+fn is_zset(client: &mut Client, key: &str) -> bool {
+    client.text(&["TYPE", key]) == "zset"
 }
 
 fn words(text: &str) -> Request {

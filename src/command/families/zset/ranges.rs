@@ -261,7 +261,13 @@ pub(super) fn zrangestore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) 
     let source = ctx.read_as::<Zset>(arg(args, 2))?.cloned();
     let source = source.unwrap_or_default();
     let mut result = Zset::new();
-    for (member, score) in source.range(request.ranks(&source), false) {
+    let ranks = request.ranks(&source);
+    // Redis goes in the order asked for, and knows the number beforehand only of ranks: of that
+    // depends whether a zero keeps its sign.
+    if let Bounds::Ranks(..) = request.bounds {
+        result.prepare(b"", ranks.len(), &limits);
+    }
+    for (member, score) in source.range(ranks, request.reverse) {
         result.insert(&limits, member.to_bytes(&mut itoa::Buffer::new()), score);
     }
     drop(source);
