@@ -229,10 +229,22 @@ impl Run {
         )
     }
 
+    /// A random command. In Redis SORT makes a large set of a small sorted set, for good, and in
+    /// Redis 8 large ones alone keep the sign of a zero: so they are not sorted there.
+    fn command(&mut self) -> Request {
+        loop {
+            let request = command(&mut self.dice, self.families);
+            let sorts = self.of_redis_8 && request[0].starts_with(b"SORT");
+            if !(sorts && matches!(request[1][0], b'x' | b'z' | b'g')) {
+                return request;
+            }
+        }
+    }
+
     /// Puts a command or a transaction to a pipeline, after what it needs.
     fn add(&mut self, batch: &mut Vec<Request>) {
         if self.dice.below(60) > 0 {
-            let request = command(&mut self.dice, self.families);
+            let request = self.command();
             batch.extend(consumers_of(&request));
             batch.push(request);
             return;
@@ -245,7 +257,7 @@ impl Run {
         }
         batch.push(words("MULTI"));
         for _ in 0..self.dice.below(12) {
-            let request = command(&mut self.dice, self.families);
+            let request = self.command();
             if !is_unordered(&request) {
                 batch.extend(consumers_of(&request));
                 batch.push(request);
