@@ -61,6 +61,9 @@ struct Options {
     /// Seconds that are measured in a round.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Depths that the scenario `pipeline` takes.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    depths: Vec<usize>,
     /// Divides the number of keys, for a quick look.
     #[arg(long, default_value_t = 1)]
     scale_down: u64,
@@ -94,6 +97,7 @@ struct Bench {
     rounds: usize,
     seconds: f64,
     scale_down: u64,
+    depths: Vec<usize>,
     base_port: u16,
     only: Option<String>,
 }
@@ -183,6 +187,7 @@ fn run() -> Outcome<()> {
         rounds: options.rounds.max(1),
         seconds: options.seconds,
         scale_down: options.scale_down,
+        depths: options.depths.clone(),
         base_port: options.base_port,
         only: options.only,
     };

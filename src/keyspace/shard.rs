@@ -73,7 +73,8 @@ struct Watch {
     was_gone: bool,
 }
 
-/// One database's slice in one shard.
+/// One database's slice in one shard. The table's place in memory is what a lookup reads first.
+#[repr(C, align(64))]
 pub struct Db {
     /// The keys.
     pub table: Table,
@@ -88,9 +89,14 @@ pub struct Db {
     pub fields_from: usize,
 }
 
-/// A slice of all databases.
+/// A slice of all databases. What every unit touches comes first, beside the shard's lock.
+#[repr(C)]
 pub struct Shard {
+    /// The instant of the unit that holds the lock, Unix milliseconds.
+    pub now_ms: i64,
     dbs: Vec<Db>,
+    /// Offset behind the newest write of this shard in the oplog.
+    pub last_write: u64,
     /// Mark of entries that need no capture; all entries have it while no snapshot runs.
     mark: bool,
     capturing: bool,
@@ -99,10 +105,6 @@ pub struct Shard {
     /// Keys that somebody waits for and that have changed.
     ready: Vec<Ready>,
     needs: Needs,
-    /// Offset behind the newest write of this shard in the oplog.
-    pub last_write: u64,
-    /// The instant of the unit that holds the lock, Unix milliseconds.
-    pub now_ms: i64,
 }
 
 impl Shard {

@@ -53,13 +53,14 @@ pub struct Pos {
     slot: u32,
 }
 
-/// A table from keys to entries.
+/// A table from keys to entries. What a lookup reads comes first, within one cache line.
+#[repr(C)]
 pub struct Table {
+    segments: Vec<Segment>,
+    directory: Vec<u32>,
     /// Bits of the hash that chose the shard and are the same for every key here.
     shard_bits: u32,
-    directory: Vec<u32>,
     depth: u32,
-    segments: Vec<Segment>,
     len: usize,
     volatile: usize,
     /// Hashes with fields that have an expiry.
@@ -125,7 +126,11 @@ impl Table {
 
     #[inline]
     fn segment_of(&self, hash: u64) -> Option<(u32, &Segment)> {
-        let id = *self.directory.get(self.directory_index(hash))?;
+        let id = match self.depth {
+            // The first segment is the only one, if there is one.
+            0 => 0,
+            _ => *self.directory.get(self.directory_index(hash))?,
+        };
         Some((id, self.segments.get(id as usize)?))
     }
 
@@ -149,9 +154,16 @@ impl Table {
     /// Where the entry of `key` stands.
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Pos> {
+        self.find_entry(hash, key).map(|(pos, _)| pos)
+    }
+
+    /// The entry of `key`, and where it stands.
+    #[inline]
+    pub fn find_entry(&self, hash: u64, key: &[u8]) -> Option<(Pos, EntryRef<'_>)> {
         let (segment, seg) = self.segment_of(hash)?;
-        let slot = seg.find(self.tag(hash, seg.depth), key)? as u32;
-        Some(Pos { segment, slot })
+        let (slot, entry) = seg.find(self.tag(hash, seg.depth), key)?;
+        let slot = slot as u32;
+        Some((Pos { segment, slot }, entry))
     }
 
     fn pointer(&self, pos: Pos) -> Option<NonNull<u8>> {

@@ -157,8 +157,8 @@ impl<'a> Unit<'a> {
     fn live(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Pos> {
         let now_ms = self.options.now_ms;
         let table = &self.locked.shard_for(hash)?.db(db)?.table;
-        let pos = table.find(hash, key)?;
-        match table.entry(pos)?.expire_ms() {
+        let (pos, entry) = table.find_entry(hash, key)?;
+        match entry.expire_ms() {
             Some(at) if at <= now_ms => self.due(db, hash, key, pos),
             _ => Some(pos),
         }

@@ -196,8 +196,18 @@ impl<'a> EntryMut<'a> {
     /// Writes the 24 bits of LRU clock or LFU counter.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
-        // SAFETY: the entry is live.
-        unsafe { write_access(self.0.as_ptr(), access) }
+        // Written only if it is different: many processors read an entry within the second that
+        // the clock counts, and a line that nobody writes stays in all their caches.
+        if self.as_ref().access() != access {
+            // SAFETY: the entry is live.
+            unsafe { write_access(self.0.as_ptr(), access) }
+        }
+    }
+
+    /// The same entry, to be read for as long as it was borrowed.
+    #[inline]
+    pub fn into_ref(self) -> EntryRef<'a> {
+        EntryRef(self.0, PhantomData)
     }
 
     /// Overwrites an inline string or an integer in place, if the allocation's size stays the

@@ -122,7 +122,7 @@ impl Segment {
     }
 
     #[inline]
-    pub(super) fn find(&self, tag: usize, key: &[u8]) -> Option<usize> {
+    pub(super) fn find(&self, tag: usize, key: &[u8]) -> Option<(usize, EntryRef<'_>)> {
         let mut at = self.home(tag);
         let mut chunk = at / CHUNK_SLOTS;
         let mut within = at % CHUNK_SLOTS;
@@ -133,9 +133,12 @@ impl Segment {
                 if t > tag {
                     return None;
                 }
-                // SAFETY: a slot that is not null owns a live entry.
-                if t == tag && unsafe { EntryRef::from_raw(p) }.key() == key {
-                    return Some(at);
+                if t == tag {
+                    // SAFETY: a slot that is not null owns a live entry.
+                    let entry = unsafe { EntryRef::from_raw(p) };
+                    if entry.key() == key {
+                        return Some((at, entry));
+                    }
                 }
                 at += 1;
             }
