@@ -44,8 +44,12 @@ use super::slowlog::{self, SlowEntry};
 use super::spec::{Command, CommandFlags};
 use super::stats::{WorkerStats, bump};
 
-/// Commands of one connection that run under one set of locks.
+/// Commands of one connection that are looked at together.
 pub const BATCH_MAX: usize = 32;
+
+/// Commands that run under one set of locks: enough for their fetches from memory to overlap, and
+/// few enough for two workers seldom to want the same shard.
+const UNIT_MAX: usize = 8;
 
 /// Deferred parts of more elements than this are left in the reply: a helper thread runs them.
 pub const HELPER_ELEMENTS: usize = 4096;
@@ -85,9 +89,14 @@ struct Planned<'e> {
     command: Option<&'e Command<Action>>,
     first_key: usize,
     hash: u64,
+    shards: ShardMask,
 }
 
+/// Requests that are left of a batch, with their plan.
+type Requests<'p, 'r> = (&'p [Planned<'p>], &'r [&'r [&'r [u8]]]);
+
 /// Where the effects of a unit go.
+#[derive(Clone, Copy)]
 pub enum Propagation<'b> {
     /// To the log, as the handlers returned them.
     Own,
@@ -98,8 +107,8 @@ pub enum Propagation<'b> {
 }
 
 impl Engine {
-    /// Runs the first of `requests` as one unit. At least one is consumed unless CLIENT PAUSE
-    /// holds it back. Where the reply has deferred parts left, they are for a helper thread.
+    /// Runs the first of `requests`, in units. At least one is consumed unless CLIENT PAUSE holds
+    /// it back. Where the reply has deferred parts left, they are for a helper thread.
     pub fn run(
         &self,
         scratch: &mut Scratch,
@@ -120,27 +129,78 @@ impl Engine {
         propagation: Propagation<'_>,
     ) -> Ran {
         let settings = self.config.current();
-        let (planned, mask) = self.plan(requests);
+        let planned = self.plan(requests);
+        let mut left: Requests<'_, '_> = (&planned, requests);
+        let mut ran = Ran::default();
+        while !left.0.is_empty() {
+            let before = ran.consumed;
+            let room = if session.origin == Origin::Client {
+                self.make_room(&settings)
+            } else {
+                Room::Enough
+            };
+            let gate = room.gate();
+            let ended = self.run_unit(
+                scratch,
+                session,
+                &settings,
+                gate,
+                left,
+                reply,
+                propagation,
+                &mut ran,
+            );
+            if ended || !reply.is_plain() {
+                break;
+            }
+            let done = ran.consumed - before;
+            left = (
+                left.0.get(done..).unwrap_or_default(),
+                left.1.get(done..).unwrap_or_default(),
+            );
+        }
+        let errors = reply.errors();
+        if reply.has_deferred() && reply.deferred_elements() <= HELPER_ELEMENTS {
+            reply.resolve();
+            self.count_errors(&scratch.stats, errors, reply);
+        }
+        ran
+    }
+
+    /// Runs as many of the planned requests as can be locked together without waiting for each
+    /// other's shards. Whether the batch ends here.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, all of it the batch's state"
+    )]
+    fn run_unit(
+        &self,
+        scratch: &mut Scratch,
+        session: &mut Session,
+        settings: &Settings,
+        gate: u32,
+        (planned, requests): Requests<'_, '_>,
+        reply: &mut Reply,
+        propagation: Propagation<'_>,
+        ran: &mut Ran,
+    ) -> bool {
         scratch.effects.clear();
-        let room = if session.origin == Origin::Client {
-            self.make_room(&settings)
-        } else {
-            Room::Enough
-        };
         // What may change in the instant for which somebody locks every shard (our role, whether
         // the log is followed) is looked at behind the locks.
-        let locked = self.keyspace.lock_to_serve(mask);
-        let gates = self.gates.load() | room.gate();
-        let options = self.unit_options(&settings, session, gates, &propagation);
+        let first = planned.iter().take(UNIT_MAX);
+        let (locked, count) = self.keyspace.lock_leading(first.map(|p| p.shards));
+        let planned = planned.get(..count).unwrap_or_default();
+        let gates = self.gates.load() | gate;
+        let options = self.unit_options(settings, session, gates, &propagation);
         scratch.effects.set_unix_s(options.now_ms / 1000);
         let unit = Unit::new(locked, options, &mut scratch.effects);
-        let mut ctx = Ctx::new(unit, session, self, &settings);
+        let mut ctx = Ctx::new(unit, session, self, settings);
         ctx.unit.no_touch = ctx.session.no_touch;
         if planned.len() > 1 {
             let keyed = planned.iter().filter(|p| p.first_key > 0);
             ctx.unit.prefetch(ctx.session.db, keyed.map(|p| p.hash));
         }
-        let mut ran = Ran::default();
+        let mut ended = false;
         let mut clock = clock::mono_ns();
         for (p, args) in planned.iter().zip(requests) {
             if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
@@ -149,6 +209,7 @@ impl Engine {
             if let Some(ms) = self.held_back(&ctx, p.command, gates) {
                 ran.paused_ms = Some(ms);
                 note_last(&ctx, p.command);
+                ended = true;
                 break;
             }
             self.one(
@@ -164,6 +225,7 @@ impl Engine {
             ran.consumed += 1;
             let s = &ctx.session;
             if ctx.suspended.is_some() || s.closing || s.handover.is_some() {
+                ended = true;
                 break;
             }
         }
@@ -171,13 +233,8 @@ impl Engine {
         if ran.suspended.is_some() {
             ctx.session.client.blocked.store(true, Ordering::Relaxed);
         }
-        self.finish(ctx, &scratch.stats, propagation, &mut ran);
-        let errors = reply.errors();
-        if reply.has_deferred() && reply.deferred_elements() <= HELPER_ELEMENTS {
-            reply.resolve();
-            self.count_errors(&scratch.stats, errors, reply);
-        }
-        ran
+        self.finish(ctx, &scratch.stats, propagation, ran);
+        ended
     }
 
     /// Runs `work` over these shards as a unit of the server's own, with its effects in the log.
@@ -230,12 +287,8 @@ impl Engine {
         result
     }
 
-    fn plan<'e>(
-        &'e self,
-        requests: &[&[&[u8]]],
-    ) -> (SmallVec<[Planned<'e>; BATCH_MAX]>, ShardMask) {
+    fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> SmallVec<[Planned<'e>; BATCH_MAX]> {
         let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
-        let mut mask = ShardMask::NONE;
         for args in requests.iter().take(BATCH_MAX) {
             let command = self.table.lookup(args);
             let locks = match command {
@@ -252,13 +305,14 @@ impl Engine {
                 command,
                 first_key: 0,
                 hash: 0,
+                shards: ShardMask::NONE,
             };
             match locks {
                 Locks::Nothing | Locks::Own => {}
-                Locks::All => mask = ShardMask::ALL,
+                Locks::All => p.shards = ShardMask::ALL,
                 Locks::Keys => {
                     if let Some(c) = command {
-                        (p.first_key, p.hash) = add_keys(c, args, &mut mask);
+                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards);
                     }
                 }
             }
@@ -267,7 +321,7 @@ impl Engine {
                 break;
             }
         }
-        (planned, mask)
+        planned
     }
 
     /// The shards that a queued command needs.
@@ -533,7 +587,7 @@ impl Engine {
             Propagation::Nowhere => {}
         }
         if self.log.durability().need() != crate::oplog::durable::Need::Nothing {
-            ran.durable_at = ctx.unit.newest_write();
+            ran.durable_at = ran.durable_at.max(ctx.unit.newest_write());
         }
         let counters = ctx.unit.counters;
         let events = std::mem::take(&mut ctx.unit.events);

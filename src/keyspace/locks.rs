@@ -98,6 +98,26 @@ struct Cell {
 }
 
 impl Cell {
+    /// Waits for the lock: awake for about as long as a unit holds one, asleep behind that.
+    #[inline]
+    fn lock(&self) {
+        if !self.lock.try_lock() {
+            self.wait();
+        }
+    }
+
+    #[cold]
+    fn wait(&self) {
+        const LOOKS: usize = 40;
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            if !self.lock.is_locked() && self.lock.try_lock() {
+                return;
+            }
+        }
+        self.lock.lock();
+    }
+
     /// Asks the processor for the cell's first line, to be written: another processor has
     /// probably had it last, and the lines of a unit's shards shall come at the same time.
     #[inline]
@@ -183,16 +203,9 @@ impl Keyspace {
     /// Locks the shards of `mask`, in ascending order.
     #[inline]
     pub fn lock(&self, mask: ShardMask) -> Locked<'_> {
-        if mask.0 & mask.0.wrapping_sub(1) != 0 {
-            for i in mask.iter() {
-                if let Some(c) = self.cells.get(i) {
-                    c.fetch();
-                }
-            }
-        }
         for i in mask.iter() {
             if let Some(c) = self.cells.get(i) {
-                c.lock.lock();
+                c.lock();
             }
         }
         Locked {
@@ -213,6 +226,38 @@ impl Keyspace {
         self.widen(locked)
     }
 
+    /// As [`Keyspace::lock_to_serve`] for the first of several pieces of work, each with its
+    /// shards, and for as many of the others, in order, as need not be waited for. How many
+    /// pieces may be done. So nobody holds what others need while waiting for what others have.
+    #[inline]
+    pub fn lock_leading(
+        &self,
+        pieces: impl Iterator<Item = ShardMask> + Clone,
+    ) -> (Locked<'_>, usize) {
+        let all = pieces
+            .clone()
+            .fold(ShardMask::NONE, |all, mask| all.union(mask));
+        for i in all.iter() {
+            if let Some(c) = self.cells.get(i) {
+                c.fetch();
+            }
+        }
+        let mut locked = self.lock(ShardMask::NONE);
+        let mut count = 0;
+        for mask in pieces {
+            if count == 0 {
+                locked = self.lock_to_serve(mask);
+            } else if !locked.try_add(mask) {
+                break;
+            }
+            count += 1;
+        }
+        if self.wide_tickets.load(Ordering::Relaxed) > 0 {
+            locked = self.widen(locked);
+        }
+        (locked, count)
+    }
+
     #[cold]
     fn widen<'a>(&'a self, mut locked: Locked<'a>) -> Locked<'a> {
         loop {
@@ -227,6 +272,24 @@ impl Keyspace {
             }
             drop(locked);
             locked = self.lock(mask);
+        }
+    }
+
+    /// Unlocks shards that a lock set has and gives up.
+    #[inline]
+    fn unlock(&self, mask: ShardMask, fairly: bool) {
+        for i in mask.iter() {
+            if let Some(c) = self.cells.get(i) {
+                // SAFETY: they were locked for the lock set whose shards these are, which forgets
+                // them with this call.
+                unsafe {
+                    if fairly {
+                        c.lock.unlock_fair();
+                    } else {
+                        c.lock.unlock();
+                    }
+                }
+            }
         }
     }
 
@@ -256,6 +319,23 @@ impl<'a> Locked<'a> {
     pub fn giving_way(mut self) -> Locked<'a> {
         self.gives_way = true;
         self
+    }
+
+    /// Locks the shards of `mask` as well, if nobody else has any of them.
+    #[inline]
+    fn try_add(&mut self, mask: ShardMask) -> bool {
+        let fresh = mask.without(self.mask);
+        let mut got = ShardMask::NONE;
+        for i in fresh.iter() {
+            let cell = self.keyspace.cells.get(i);
+            if !cell.is_some_and(|c| c.lock.try_lock()) {
+                self.keyspace.unlock(got, false);
+                return false;
+            }
+            got = got.union(ShardMask::only(i));
+        }
+        self.mask = self.mask.union(fresh);
+        true
     }
 
     /// The shards that are locked.
@@ -326,17 +406,6 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
-        for i in self.mask.iter() {
-            if let Some(c) = self.keyspace.cells.get(i) {
-                // SAFETY: locked when this set was made, and unlocked only here.
-                unsafe {
-                    if self.gives_way {
-                        c.lock.unlock_fair();
-                    } else {
-                        c.lock.unlock();
-                    }
-                }
-            }
-        }
+        self.keyspace.unlock(self.mask, self.gives_way);
     }
 }

@@ -20,7 +20,7 @@ pub use types::{
 
 use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
-use super::locks::{Keyspace, Locked, SHARDS, ShardMask};
+use super::locks::{Keyspace, Locked, ShardMask};
 use super::shard::{NewValue, Shard, WatchFlag};
 use super::table::Pos;
 use super::value::{Collection, Str, StrRef, Value, ValueRef};
@@ -539,11 +539,8 @@ impl<'a> Unit<'a> {
     /// Notes that everything up to `offset` of the log may concern the locked shards, and gives
     /// the newest offset that one of them saw.
     pub fn wrote(&mut self, offset: u64) {
-        let mask = self.locked.mask();
-        for i in 0..SHARDS {
-            if mask.contains(ShardMask::only(i))
-                && let Some(s) = self.locked.shard(i)
-            {
+        for i in self.locked.mask().iter() {
+            if let Some(s) = self.locked.shard(i) {
                 s.last_write = s.last_write.max(offset);
             }
         }
@@ -553,8 +550,7 @@ impl<'a> Unit<'a> {
     pub fn newest_write(&mut self) -> u64 {
         let mask = self.locked.mask();
         let seen = self.seen_write;
-        (0..SHARDS)
-            .filter(|&i| mask.contains(ShardMask::only(i)))
+        mask.iter()
             .filter_map(|i| self.locked.shard(i).map(|s| s.last_write))
             .max()
             .unwrap_or(0)

@@ -1,7 +1,7 @@
 //! Waiting for keys, as a unit sees it.
 
 use super::super::hash;
-use super::super::locks::{SHARDS, ShardMask};
+use super::super::locks::ShardMask;
 use super::super::value::ValueKind;
 use super::super::waiters::{Ready, Ticket};
 use super::{ExpiryMode, Unit};
@@ -32,7 +32,7 @@ impl Unit<'_> {
     pub fn take_ready(&mut self) -> Vec<Ready> {
         let mask = self.locked.mask();
         let mut ready = Vec::new();
-        for i in (0..SHARDS).filter(|&i| mask.contains(ShardMask::only(i))) {
+        for i in mask.iter() {
             if let Some(shard) = self.locked.shard(i) {
                 shard.take_ready(&mut ready);
             }
