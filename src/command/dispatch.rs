@@ -1,12 +1,16 @@
 //! The one path by which a command runs.
 //!
 //! A connection hands over the complete requests in its buffer. [`Engine::run`] takes as many of
-//! them as form one unit (at most [`BATCH_MAX`]), locks the shards of all their keys once, runs
-//! them in order, appends their effects to the log while the locks are held, and lets go:
+//! them as [`BATCH_MAX`], and runs them in units of at most [`UNIT_MAX`]. A unit locks the shards
+//! of all its keys once, runs its commands in order, appends their effects to the log while the
+//! locks are held, and lets go:
 //!
-//! 1. plan: look up each command, hash its keys, collect the shards. A command that locks for
-//!    itself, or needs all shards, is a unit of its own.
-//! 2. lock, ascending; prefetch.
+//! 1. plan the batch: look up each command, hash its keys, collect the shards. A command that
+//!    locks for itself, or needs all shards, is a unit of its own.
+//! 2. lock: the first command's shards, waiting for them, ascending; those of the commands behind
+//!    it as far as they are free. Where one is not, the unit ends before that command, so that
+//!    two workers whose batches meet wait for each other's units at most, not for batches.
+//!    Prefetch: the slots as each shard is locked, then the entries.
 //! 3. for each command: may it run (see [`gates`]), is it to be queued, run it, count it.
 //! 4. append the effects, unlock, wake the log's readers, publish events, format what handlers
 //!    deferred.
@@ -16,15 +20,13 @@
 mod after;
 mod apply;
 mod gates;
+mod plan;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
 use crate::base::clock;
 use crate::config::Settings;
-use crate::keyspace::hash;
 use crate::keyspace::lfu::Lfu;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{ExpiryMode, Free, Unit, UnitOptions};
@@ -34,10 +36,11 @@ use crate::resp::reply::Reply;
 pub use super::engine::Engine;
 pub use apply::FromPrimary;
 
+use self::plan::Planned;
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
 use super::evict::{self, Room};
-use super::families::{Action, Locks};
+use super::families::Action;
 use super::latency;
 use super::session::{Origin, ReplyMode, Session};
 use super::slowlog::{self, SlowEntry};
@@ -82,14 +85,6 @@ pub struct Ran {
     pub suspended: Option<Suspended>,
     /// The next request is held back by CLIENT PAUSE for this many milliseconds at most.
     pub paused_ms: Option<u64>,
-}
-
-/// A request that is about to run.
-struct Planned<'e> {
-    command: Option<&'e Command<Action>>,
-    first_key: usize,
-    hash: u64,
-    shards: ShardMask,
 }
 
 /// Requests that are left of a batch, with their plan.
@@ -188,7 +183,15 @@ impl Engine {
         // What may change in the instant for which somebody locks every shard (our role, whether
         // the log is followed) is looked at behind the locks.
         let first = planned.iter().take(UNIT_MAX);
-        let (locked, count) = self.keyspace.lock_leading(first.map(|p| p.shards));
+        let db = session.db;
+        let lookup = |i: usize| planned.get(i).filter(|p| p.first_key > 0).map(|p| p.hash);
+        let (locked, count) = self
+            .keyspace
+            .lock_leading(first.map(|p| p.shards), |locked, i| {
+                if let Some(hash) = lookup(i) {
+                    locked.prefetch_slots(db, hash);
+                }
+            });
         let planned = planned.get(..count).unwrap_or_default();
         let gates = self.gates.load() | gate;
         let options = self.unit_options(settings, session, gates, &propagation);
@@ -197,8 +200,7 @@ impl Engine {
         let mut ctx = Ctx::new(unit, session, self, settings);
         ctx.unit.no_touch = ctx.session.no_touch;
         if planned.len() > 1 {
-            let keyed = planned.iter().filter(|p| p.first_key > 0);
-            ctx.unit.prefetch(ctx.session.db, keyed.map(|p| p.hash));
+            ctx.unit.prefetch_entries(db, (0..count).filter_map(lookup));
         }
         let mut ended = false;
         let mut clock = clock::mono_ns();
@@ -285,61 +287,6 @@ impl Engine {
         }
         self.free(freed);
         result
-    }
-
-    fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> SmallVec<[Planned<'e>; BATCH_MAX]> {
-        let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
-        for args in requests.iter().take(BATCH_MAX) {
-            let command = self.table.lookup(args);
-            let locks = match command {
-                Some(c) if c.spec.arity_ok(args.len()) => {
-                    c.handler.map_or(Locks::Nothing, |a| a.locks)
-                }
-                _ => Locks::Nothing,
-            };
-            let alone = matches!(locks, Locks::All | Locks::Own);
-            if alone && !planned.is_empty() {
-                break;
-            }
-            let mut p = Planned {
-                command,
-                first_key: 0,
-                hash: 0,
-                shards: ShardMask::NONE,
-            };
-            match locks {
-                Locks::Nothing | Locks::Own => {}
-                Locks::All => p.shards = ShardMask::ALL,
-                Locks::Keys => {
-                    if let Some(c) = command {
-                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards);
-                    }
-                }
-            }
-            planned.push(p);
-            if alone {
-                break;
-            }
-        }
-        planned
-    }
-
-    /// The shards that a queued command needs.
-    pub fn locks_of(&self, args: &[&[u8]]) -> ShardMask {
-        let mut mask = ShardMask::NONE;
-        if let Some(c) = self.table.lookup(args)
-            && c.spec.arity_ok(args.len())
-            && let Some(action) = c.handler
-        {
-            match action.locks {
-                Locks::Nothing => {}
-                Locks::All | Locks::Own => mask = ShardMask::ALL,
-                Locks::Keys => {
-                    add_keys(c, args, &mut mask);
-                }
-            }
-        }
-        mask
     }
 
     fn unit_options(
@@ -633,27 +580,4 @@ fn note_last(ctx: &Ctx<'_>, command: Option<&Command<Action>>) {
         let last = &ctx.session.client.last_command;
         last.store(u32::from(c.spec.id), Ordering::Relaxed);
     }
-}
-
-/// Adds the shards of a command's keys; the index of its first key and that key's hash.
-#[inline]
-fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> (usize, u64) {
-    let mut first = (0, 0);
-    let mut add = |index: usize| {
-        if let Some(key) = args.get(index) {
-            let h = hash::of(key);
-            mask.add_hash(h);
-            if first.0 == 0 {
-                first = (index, h);
-            }
-        }
-    };
-    match command.spec.keys.shape.positions(args.len()) {
-        Some(positions) => positions.for_each(&mut add),
-        None => match command.spec.keys.keys(args) {
-            Ok(keys) => keys.iter().for_each(|k| add(k.position)),
-            Err(_) => *mask = ShardMask::ALL,
-        },
-    }
-    first
 }

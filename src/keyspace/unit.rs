@@ -111,14 +111,15 @@ impl<'a> Unit<'a> {
     /// the entries, so that the fetches of a batch overlap.
     pub fn prefetch(&mut self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
         for hash in hashes.clone() {
-            if let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db)) {
-                d.table.prefetch_slots(hash);
-            }
+            self.locked.prefetch_slots(db, hash);
         }
+        self.prefetch_entries(db, hashes);
+    }
+
+    /// The second half of [`Unit::prefetch`], for whom the slots have been asked for already.
+    pub fn prefetch_entries(&mut self, db: usize, hashes: impl Iterator<Item = u64>) {
         for hash in hashes {
-            if let Some(d) = self.locked.shard_for(hash).and_then(|s| s.db(db)) {
-                d.table.prefetch_entry(hash);
-            }
+            self.locked.prefetch_entry(db, hash);
         }
     }
 

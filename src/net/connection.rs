@@ -202,7 +202,10 @@ impl Connection {
                     return Ok(true);
                 }
                 () = self.client.outbox.woken() => {}
-                () = tokio::time::sleep(idle.unwrap_or(Duration::ZERO)), if idle.is_some() => {
+                // A timer is made, and the clock read for it, only where there is a limit.
+                () = async { tokio::time::sleep(idle.unwrap_or_default()).await },
+                    if idle.is_some() =>
+                {
                     if worker.is_idle(&self.client) {
                         tracing::debug!("Closing idle client");
                         return Ok(false);

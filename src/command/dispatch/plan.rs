@@ -1,0 +1,99 @@
+//! What is known of a batch before anything is locked: its commands, the hashes of their keys, the
+//! shards they need.
+
+use smallvec::SmallVec;
+
+use super::super::families::{Action, Locks};
+use super::super::spec::Command;
+use super::{BATCH_MAX, Engine};
+use crate::keyspace::hash;
+use crate::keyspace::locks::ShardMask;
+
+/// A request that is about to run.
+pub(super) struct Planned<'e> {
+    pub command: Option<&'e Command<Action>>,
+    pub first_key: usize,
+    pub hash: u64,
+    pub shards: ShardMask,
+}
+
+impl Engine {
+    /// Plans the first of these requests, up to the first that must be a unit of its own.
+    pub(super) fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> SmallVec<[Planned<'e>; BATCH_MAX]> {
+        let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
+        for args in requests.iter().take(BATCH_MAX) {
+            let command = self.table.lookup(args);
+            let locks = match command {
+                Some(c) if c.spec.arity_ok(args.len()) => {
+                    c.handler.map_or(Locks::Nothing, |a| a.locks)
+                }
+                _ => Locks::Nothing,
+            };
+            let alone = matches!(locks, Locks::All | Locks::Own);
+            if alone && !planned.is_empty() {
+                break;
+            }
+            let mut p = Planned {
+                command,
+                first_key: 0,
+                hash: 0,
+                shards: ShardMask::NONE,
+            };
+            match locks {
+                Locks::Nothing | Locks::Own => {}
+                Locks::All => p.shards = ShardMask::ALL,
+                Locks::Keys => {
+                    if let Some(c) = command {
+                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards);
+                    }
+                }
+            }
+            planned.push(p);
+            if alone {
+                break;
+            }
+        }
+        planned
+    }
+
+    /// The shards that a queued command needs.
+    pub fn locks_of(&self, args: &[&[u8]]) -> ShardMask {
+        let mut mask = ShardMask::NONE;
+        if let Some(c) = self.table.lookup(args)
+            && c.spec.arity_ok(args.len())
+            && let Some(action) = c.handler
+        {
+            match action.locks {
+                Locks::Nothing => {}
+                Locks::All | Locks::Own => mask = ShardMask::ALL,
+                Locks::Keys => {
+                    add_keys(c, args, &mut mask);
+                }
+            }
+        }
+        mask
+    }
+}
+
+/// Adds the shards of a command's keys; the index of its first key and that key's hash.
+#[inline]
+fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> (usize, u64) {
+    let mut first = (0, 0);
+    let mut add = |index: usize| {
+        if let Some(key) = args.get(index) {
+            let h = hash::of(key);
+            mask.add_hash(h);
+            if first.0 == 0 {
+                first = (index, h);
+            }
+        }
+    };
+    match command.spec.keys.shape.positions(args.len()) {
+        Some(positions) => positions.for_each(&mut add),
+        None => match command.spec.keys.keys(args) {
+            Ok(keys) => keys.iter().for_each(|k| add(k.position)),
+            Err(_) => *mask = ShardMask::ALL,
+        },
+    }
+    first
+}
