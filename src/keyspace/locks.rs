@@ -148,7 +148,7 @@ pub struct Keyspace {
     databases: usize,
     /// Changes since the last successful save, as `rdb_changes_since_last_save` counts them. On a
     /// cache line of its own: every unit reads the other fields, many write this one.
-    dirty: CachePadded<AtomicU64>,
+    dirty: Box<CachePadded<AtomicU64>>,
     /// Tickets in all queues, and those of them that need further shards. Changed while the shard
     /// is locked, so whoever locked it sees its share.
     tickets: AtomicUsize,
@@ -166,7 +166,7 @@ impl Keyspace {
         Keyspace {
             cells: (0..SHARDS).map(cell).collect(),
             databases,
-            dirty: CachePadded(AtomicU64::new(0)),
+            dirty: Box::new(CachePadded(AtomicU64::new(0))),
             tickets: AtomicUsize::new(0),
             wide_tickets: AtomicUsize::new(0),
             snapshot: super::snapshot::Registry::default(),
