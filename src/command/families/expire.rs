@@ -27,7 +27,7 @@ pub const HANDLERS: Family = &[
 
 /// What must hold of the present expiry for a new one to be set.
 #[derive(Clone, Copy, Default)]
-struct Conditions {
+pub(super) struct Conditions {
     none: bool,
     some: bool,
     greater: bool,
@@ -38,16 +38,7 @@ impl Conditions {
     fn parse(options: &[&[u8]]) -> Result<Conditions, CommandError> {
         let mut c = Conditions::default();
         for option in options {
-            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
-            if is(b"NX") {
-                c.none = true;
-            } else if is(b"XX") {
-                c.some = true;
-            } else if is(b"GT") {
-                c.greater = true;
-            } else if is(b"LT") {
-                c.less = true;
-            } else {
+            if !c.add(option) {
                 let option = String::from_utf8_lossy(option);
                 let text = format!("ERR Unsupported option {option}");
                 return Err(CommandError::new(text));
@@ -66,8 +57,22 @@ impl Conditions {
         Ok(c)
     }
 
+    /// Adds what an option says. Whether it is one.
+    pub(super) fn add(&mut self, option: &[u8]) -> bool {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        let condition = match () {
+            () if is(b"NX") => &mut self.none,
+            () if is(b"XX") => &mut self.some,
+            () if is(b"GT") => &mut self.greater,
+            () if is(b"LT") => &mut self.less,
+            () => return false,
+        };
+        *condition = true;
+        true
+    }
+
     /// Whether the expiry may become `at_ms`. No expiry counts as one that never comes.
-    fn allow(self, present: Option<i64>, at_ms: i64) -> bool {
+    pub(super) fn allow(self, present: Option<i64>, at_ms: i64) -> bool {
         match present {
             None => !self.some && !self.greater,
             Some(present) => {

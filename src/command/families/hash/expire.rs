@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use super::super::expire::Conditions;
 use super::{arg, named_fields_or};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
@@ -22,38 +23,6 @@ const NO_FIELD: i64 = -2;
 
 /// The reply for a field without an expiry.
 const NO_EXPIRY: i64 = -1;
-
-/// What must hold of a field's present expiry for a new one to be set.
-#[derive(Clone, Copy)]
-enum Condition {
-    Always,
-    None,
-    Some,
-    Greater,
-    Less,
-}
-
-impl Condition {
-    fn parse(word: &[u8]) -> Condition {
-        match word.to_ascii_lowercase().as_slice() {
-            b"nx" => Condition::None,
-            b"xx" => Condition::Some,
-            b"gt" => Condition::Greater,
-            b"lt" => Condition::Less,
-            _ => Condition::Always,
-        }
-    }
-
-    fn allows(self, present: Option<i64>, at_ms: i64) -> bool {
-        match self {
-            Condition::Always => true,
-            Condition::None => present.is_none(),
-            Condition::Some => present.is_some(),
-            Condition::Greater => present.is_some_and(|present| at_ms > present),
-            Condition::Less => present.is_none_or(|present| at_ms < present),
-        }
-    }
-}
 
 /// The instant that a command means by a number of units of `unit_ms` from `base_ms` on.
 pub(super) fn instant(
@@ -106,10 +75,11 @@ fn set_expiry(
     let key = arg(args, 1);
     ctx.lookup::<Hash>(key)?;
     let at_ms = instant(arg(args, 2), unit_ms, base_ms, command)?;
-    let condition = Condition::parse(arg(args, 3));
-    let (option, rest) = match condition {
-        Condition::Always => (None, args.get(3..)),
-        _ => (args.get(3), args.get(4..)),
+    let mut conditions = Conditions::default();
+    let (option, rest) = if conditions.add(arg(args, 3)) {
+        (args.get(3), args.get(4..))
+    } else {
+        (None, args.get(3..))
     };
     let fields = named_fields_or(
         rest.unwrap_or_default(),
@@ -123,7 +93,7 @@ fn set_expiry(
         for field in fields {
             answers.push(match hash.record(*field) {
                 None => NO_FIELD,
-                Some(record) if !condition.allows(record.expire_ms, at_ms) => 0,
+                Some(record) if !conditions.allow(record.expire_ms, at_ms) => 0,
                 Some(_) => {
                     changed.push(field);
                     set_or_remove(hash, field, at_ms, past)

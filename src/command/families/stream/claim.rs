@@ -10,7 +10,7 @@ use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::group::{Group, Pending};
 use crate::keyspace::value::stream::id::StreamId;
 use crate::keyspace::value::stream::log::Entries;
-use crate::oplog::effect::Effect;
+use crate::oplog::effect::Encoded;
 use crate::resp::reply::Reply;
 
 /// Entries looked at for each one that XAUTOCLAIM may claim.
@@ -182,19 +182,16 @@ impl Claim<'_, '_, '_> {
     }
 }
 
-/// `XCLAIM key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds]
-/// [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]`
-pub fn xclaim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let (key, name, consumer) = (arg(args, 1), arg(args, 2), arg(args, 3));
-    require(ctx, key, name)?;
-    let options = parse(ctx, args)?;
+/// Lets `act` claim entries of a group for a consumer, who is met, and made if need be. Gives what
+/// `act` gave, or nothing of it if there is no such group, and the commands that repeat it all.
+fn claim_for<R: Default>(
+    ctx: &mut Ctx<'_>,
+    [key, name, consumer]: [&[u8]; 3],
+    act: impl FnOnce(&mut Claim<'_, '_, '_>) -> R,
+) -> Result<(R, Encoded), CommandError> {
     let now_ms = ctx.now_ms();
     let mut repeat = Repeat::new(ctx, key, name);
     let done = edit_group(ctx, key, name, |group, entries| {
-        let moved = options.last_id > group.last_id;
-        if moved {
-            group.last_id = options.last_id;
-        }
         let (number, made) = meet(group, consumer, now_ms);
         let mut claim = Claim {
             group,
@@ -204,26 +201,41 @@ pub fn xclaim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             now_ms,
             changes: 0,
         };
+        let result = act(&mut claim);
+        ((result, made), claim.changes + u64::from(made))
+    })?;
+    let (result, made) = done.unwrap_or_default();
+    notify_consumer(ctx, key, made);
+    Ok((result, repeat.commands))
+}
+
+/// `XCLAIM key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds]
+/// [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]`
+pub fn xclaim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    let (key, name, consumer) = (arg(args, 1), arg(args, 2), arg(args, 3));
+    require(ctx, key, name)?;
+    let options = parse(ctx, args)?;
+    let (claimed, repeat) = claim_for(ctx, [key, name, consumer], |claim| {
+        let moved = options.last_id > claim.group.last_id;
+        if moved {
+            claim.group.last_id = options.last_id;
+        }
         let ids = options.ids.iter().copied();
         let claimed: Vec<StreamId> = ids.filter(|id| claim.one(&options, *id)).collect();
-        let mut changes = claim.changes;
         // A claim tells the position too.
-        if moved && changes == 0 {
-            repeat.position(group);
-            changes += 1;
+        if moved && claim.changes == 0 {
+            claim.repeat.position(claim.group);
+            claim.changes += 1;
         }
-        ((claimed, made), changes + u64::from(made))
+        claimed
     })?;
-    let (claimed, made) = done.unwrap_or_default();
-    notify_consumer(ctx, key, made);
     write_claimed(ctx, key, claimed, options.just_ids, reply)?;
-    Ok(repeat.commands.into())
+    Ok(repeat.into())
 }
 
 /// What XAUTOCLAIM came to.
 #[derive(Default)]
 struct Found {
-    made: bool,
     claimed: Vec<StreamId>,
     deleted: Vec<StreamId>,
     next: StreamId,
@@ -306,28 +318,11 @@ pub fn xautoclaim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outco
     let (key, name, consumer) = (arg(args, 1), arg(args, 2), arg(args, 3));
     let auto = parse_auto(args)?;
     require(ctx, key, name)?;
-    let now_ms = ctx.now_ms();
-    let mut repeat = Repeat::new(ctx, key, name);
-    let done = edit_group(ctx, key, name, |group, entries| {
-        let (number, made) = meet(group, consumer, now_ms);
-        let mut claim = Claim {
-            group,
-            entries,
-            repeat: &mut repeat,
-            number,
-            now_ms,
-            changes: 0,
-        };
-        let mut found = claim.all(&auto);
-        found.made = made;
-        (found, claim.changes + u64::from(made))
-    })?;
-    let found = done.unwrap_or_default();
-    notify_consumer(ctx, key, found.made);
+    let (found, repeat) = claim_for(ctx, [key, name, consumer], |claim| claim.all(&auto))?;
     reply.array(3);
     bulk_id(reply, found.next);
     write_claimed(ctx, key, found.claimed, auto.just_ids, reply)?;
     reply.array(found.deleted.len());
     found.deleted.iter().for_each(|id| bulk_id(reply, *id));
-    Ok(Effect::from(repeat.commands))
+    Ok(repeat.into())
 }

@@ -231,13 +231,16 @@ fn position(entries: &[[u8; ENTRY]], wanted: &[u8; ENTRY], bounds: &Bounds) -> O
     Some(from + run.position(|entry| entry == wanted)?)
 }
 
-/// Splits page `i` in the middle, but not between entries of one hash.
+/// Splits page `i` somewhere between a third and two thirds, as leaves are cut (see there), but not
+/// between entries of one hash.
 fn split(level: &mut Level<u32, Block>, i: usize) {
     let Some(page) = level.leaf_mut(i) else {
         return;
     };
     let all = entries(page);
-    let Some(middle) = all.get(all.len() / 2).map(hash_of) else {
+    let chance = all.last().map_or(128, |last| hash_of(last) as u8);
+    let wanted = all.len() * (256 + usize::from(chance)) / 768;
+    let Some(middle) = all.get(wanted).map(hash_of) else {
         return;
     };
     let mut cut = all.partition_point(|entry| hash_of(entry) < middle);

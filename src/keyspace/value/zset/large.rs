@@ -353,7 +353,7 @@ impl Store {
             }
             return new;
         }
-        let cut = if alone { at } else { leaf.middle() };
+        let cut = if alone { at } else { leaf.cut(item.tag) };
         let is_right = self.split(level, i, id, cut).reached_by(score, member);
         self.insert(level, i + usize::from(is_right), item)
     }

@@ -241,15 +241,21 @@ impl Leaf {
         *self = Leaf::joined(self.parts(), right.parts());
     }
 
-    /// Index that halves the leaf by bytes; at least 1 and below its length, which is at least 2.
-    pub fn middle(&self) -> usize {
+    /// Index that cuts the leaf in two, by bytes, at a place between a third and two thirds that
+    /// `chance` chooses; at least 1 and below its length, which is at least 2.
+    ///
+    /// Leaves that are cut in the middle stay of one size, and grow out of each size of allocation
+    /// together: what they leave behind there, nobody needs. Cut at different places, they are of
+    /// all sizes at all times, and use each other's memory again.
+    pub fn cut(&self, chance: u8) -> usize {
         let parts = self.parts();
         let n = parts.tags.len();
-        let half = (parts.members.len() + FIXED * n) / 2;
+        let bytes = parts.members.len() + FIXED * n;
+        let wanted = bytes * (256 + usize::from(chance)) / 768;
         let (mut low, mut high) = (1, n.saturating_sub(1).max(1));
         while low < high {
             let middle = low.midpoint(high);
-            if parts.start(middle) + FIXED * middle < half {
+            if parts.start(middle) + FIXED * middle < wanted {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -403,16 +409,20 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_leaves_something_on_both_sides() {
+    fn a_cut_leaves_something_on_both_sides() {
         for (first, second) in [(1, 3000), (3000, 1), (1, 1)] {
             let mut leaf = Leaf::of(item(0.0, &vec![b'a'; first]));
             leaf.insert(1, item(1.0, &vec![b'b'; second]));
-            assert_eq!(leaf.middle(), 1);
+            for chance in [0, 128, 255] {
+                assert_eq!(leaf.cut(chance), 1);
+            }
         }
         let mut leaf = Leaf::of(item(0.0, b"m"));
         for n in 1..100 {
             leaf.insert(n, item(n as f64, b"m"));
         }
-        assert!((45..55).contains(&leaf.middle()));
+        assert!((30..36).contains(&leaf.cut(0)));
+        assert!((45..55).contains(&leaf.cut(128)));
+        assert!((64..70).contains(&leaf.cut(255)));
     }
 }
