@@ -45,6 +45,8 @@ pub struct Progress {
     pub cancelled: Arc<AtomicBool>,
     /// Set by who wants it to fail, as if it could not be written (`DEBUG ABORT-BACKGROUND`).
     pub failed: AtomicBool,
+    /// Set when the snapshot is to be over soon: it is not held back any more.
+    pub hurries: AtomicBool,
     /// Keys written.
     pub keys: AtomicU64,
     /// Keys there are to write.
@@ -152,7 +154,9 @@ pub fn write<W: Write>(
     let mut pacer = Pacer::default();
     progress.check()?;
     while snapshot.next(&mut out) {
-        pacer.step();
+        if !progress.hurries.load(Ordering::Relaxed) {
+            pacer.step();
+        }
         let keys = out.len() as u64;
         for c in out.drain(..) {
             writer.entry(
@@ -210,12 +214,18 @@ thread_local! {
 /// holds it back. What slows down under pressure is the snapshot, never the clients.
 pub fn yield_to_clients() {
     const NICENESS: i32 = 10;
-    YIELDS.set(true);
+    yield_until_hurried();
     if let Some(id) =
         rustix::process::Pid::from_raw(rustix::thread::gettid().as_raw_nonzero().get())
     {
         let _ = rustix::process::setpriority_process(Some(id), NICENESS);
     }
+}
+
+/// As [`yield_to_clients`], for a snapshot that may come to hurry ([`Progress::hurries`]): a
+/// priority that was given up cannot be had back without a privilege, so there is the pacer alone.
+pub fn yield_until_hurried() {
+    YIELDS.set(true);
 }
 
 /// Holds a snapshot's thread back while the rest of the process is busy: it then sleeps as long as

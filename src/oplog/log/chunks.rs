@@ -16,9 +16,11 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
 pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
-const MIN_CHUNK_BYTES: usize = 16 * 1024;
+const MIN_CHUNK_BYTES: usize = 4 * 1024;
 /// What `bytes` allocates beside the content of a sealed chunk.
 const SHARED_BYTES: usize = 48;
+/// Chunks for which room is kept.
+const SHORT_LIST: usize = 64;
 
 #[derive(Debug)]
 struct Chunk {
@@ -162,6 +164,10 @@ impl Chunks {
                 free.clear();
                 self.spare = Some(free);
             }
+        }
+        // A reader that lagged far leaves a long list behind.
+        if self.sealed.capacity() > 4 * self.sealed.len().max(SHORT_LIST) {
+            self.sealed.shrink_to(SHORT_LIST);
         }
         if self.sealed.is_empty() && offset >= self.end() {
             self.tail_start = self.end();

@@ -14,10 +14,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::base::{clock, random};
 use crate::keyspace::snapshot::Snapshot;
@@ -168,6 +170,14 @@ impl Replication {
         self.syncs.job.lock().is_some()
     }
 
+    /// What waits for a replica behind its snapshot is on the way to the limit: the snapshot is no
+    /// longer held back for the clients' sake, for a replica that is cut off begins anew.
+    pub(super) fn hurry_sync(&self) {
+        if let Some(job) = &*self.syncs.job.lock() {
+            job.progress.hurries.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// How long such a replica waits for company.
     fn delay_ms(&self, traits: &Traits) -> i64 {
         let settings = self.engine.config.current();
@@ -184,14 +194,7 @@ impl Replication {
         self.syncs.waiting.lock().retain(|m| !m.to.is_closed());
         let job = self.syncs.job.lock().clone();
         if let Some(job) = job {
-            let unwanted = job.to_sockets && job.receivers().is_empty();
-            if unwanted {
-                // Its thread may take a while to notice; nobody can join a transfer to sockets.
-                *job.pin.lock() = None;
-            }
-            if unwanted && !job.progress.cancelled.swap(true, Ordering::AcqRel) {
-                tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
-            }
+            self.give_up_unwanted(&job);
             return;
         }
         if self.engine.keyspace.snapshot_running() || !self.is_time(now_ms) {
@@ -200,6 +203,34 @@ impl Replication {
         let group = self.next_group();
         if !group.is_empty() {
             self.begin(group);
+        }
+    }
+
+    /// A replica has left: what was held for it alone goes at once.
+    pub(super) fn forget_unwanted(&self) {
+        let job = self.syncs.job.lock().clone();
+        if let Some(job) = job {
+            self.give_up_unwanted(&job);
+        }
+    }
+
+    /// Ends a snapshot that no replica waits for any more, unless its file is of use as a save.
+    fn give_up_unwanted(&self, job: &Job) {
+        let is_save = !job.to_sockets && !self.engine.config.current().rdb.save.is_empty();
+        let mut members = job.members.lock();
+        let wanted = members.iter().flatten().any(|m| !m.to.is_closed());
+        if is_save || wanted || members.is_none() {
+            return;
+        }
+        if !job.to_sockets {
+            // From here on nobody joins.
+            *members = None;
+        }
+        drop(members);
+        // Its thread may take a while to notice.
+        *job.pin.lock() = None;
+        if !job.progress.cancelled.swap(true, Ordering::AcqRel) && job.to_sockets {
+            tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
         }
     }
 
@@ -272,7 +303,7 @@ impl Replication {
         let worker = std::thread::Builder::new().name("repl_sync".to_owned());
         let run = Arc::clone(&job);
         let spawned = worker.spawn(move || {
-            snapshotting::yield_to_clients();
+            snapshotting::yield_until_hurried();
             me.run_job(&run, snapshot, point);
         });
         if let Err(e) = spawned {
@@ -406,7 +437,8 @@ impl Replication {
             if !member.to.is_closed() {
                 tracing::warn!("SYNC failed. BGSAVE child returned an error");
             }
-            let _ = member.to.blocking_send(Delivery::Failed);
+            // One that has too much to take yet notices that nothing follows.
+            let _ = member.to.try_send(Delivery::Failed);
         }
     }
 
@@ -447,10 +479,27 @@ struct FanOut<'j> {
 }
 
 impl FanOut<'_> {
+    /// Gives one of them its delivery, as soon as it takes it. Whether it is still there.
+    ///
+    /// # Errors
+    /// The snapshot is to end, however long the replica may take.
+    fn give(&self, to: &mpsc::Sender<Delivery>, mut what: Delivery) -> io::Result<bool> {
+        const LOOK: Duration = Duration::from_micros(500);
+        loop {
+            what = match to.try_send(what) {
+                Ok(()) => return Ok(true),
+                Err(TrySendError::Closed(_)) => return Ok(false),
+                Err(TrySendError::Full(back)) => back,
+            };
+            self.job.progress.check()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
     fn send(&mut self, what: impl Fn() -> Delivery) -> io::Result<()> {
         let mut alive = 0;
         for to in self.job.receivers() {
-            if to.blocking_send(what()).is_ok() {
+            if self.give(&to, what())? {
                 alive += 1;
             }
         }

@@ -5,6 +5,7 @@
 //! - [`full_sync`]: one snapshot for all replicas that wait for one.
 //! - [`link`]: our own primary: connecting, handshake, receiving; [`following`]: its stream.
 //! - [`intake`]: a received data set on its way into the keyspace.
+//! - [`words`]: what a replica says.
 //! - [`sync_files`]: the files that full syncs leave behind.
 //! - [`commands`]: what commands ask; [`report`]: INFO and ROLE; [`cron`]: what happens by time.
 //!
@@ -23,6 +24,7 @@ mod link;
 mod report;
 mod serving;
 mod sync_files;
+mod words;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

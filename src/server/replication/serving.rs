@@ -3,7 +3,9 @@
 //!
 //! A replica costs the writers nothing: it reads the log by a cursor of its own. One that is slow
 //! is cut off by `client-output-buffer-limit`, which counts what it has not been sent; one that is
-//! silent, by `repl-timeout`.
+//! silent, by `repl-timeout`. While it is sent its snapshot, the stream behind that is held for it
+//! and counts, as in Redis; the snapshot goes slowly for the sake of the clients, and hurries when
+//! much is held, so that a replica is not cut off, and begins anew, for the snapshot's patience.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::base::{clock, num};
+use crate::base::clock;
 use crate::client::{Client, ClientKind};
 use crate::command::session::{Handover, ReplicaFacts};
 use crate::net::connection::Taken;
@@ -27,7 +29,7 @@ use crate::replication::psync::primary::{self, Kept, Refusal, Request};
 use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
 use crate::resp::parser::{ArgVec, Limits, Parser};
 
-use super::Replication;
+use super::{Replication, words};
 use super::full_sync::{Deliveries, Delivery};
 
 /// Bytes of stream taken at once.
@@ -40,6 +42,8 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 const NEWLINE: Duration = Duration::from_secs(1);
 /// What a file is read in.
 const FILE_PIECE: usize = 256 * 1024;
+/// A snapshot hurries once so much of the limit waits behind it.
+const HURRY_PART: u64 = 16;
 /// The greatest thing a replica may say.
 const MAX_WORDS: i64 = 64 * 1024;
 
@@ -104,6 +108,7 @@ async fn serve(repl: Arc<Replication>, taken: Taken) {
     let ended = feed.run(&handover).await;
     // Whoever waits until it is gone may rely on its connection being closed.
     drop(feed);
+    repl.forget_unwanted();
     let left = repl.replicas.remove(&replica);
     if left == 0 {
         repl.state.lock().no_replicas_since_ms = clock::unix_ms();
@@ -496,6 +501,10 @@ impl Feed {
         // Less than the backlog holds is held anyway.
         let backlog = settings.replication.repl_backlog_size;
         let hard = limit.hard_bytes > 0 && waiting > limit.hard_bytes.max(backlog);
+        let online = self.replica.state() == ReplicaState::Online;
+        if !online && limit.hard_bytes > 0 && waiting > limit.hard_bytes / HURRY_PART {
+            self.repl.hurry_sync();
+        }
         let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
         if !soft {
             self.over_soft_since = None;
@@ -550,10 +559,23 @@ impl Feed {
             self.client.last_ms.store(now_ms, Ordering::Relaxed);
             if args.is_empty() {
                 self.replica.heard(now_ms);
-            } else if let Some((offset, synced)) = acknowledgement(&args) {
+            } else if let Some((offset, synced)) = words::acknowledgement(&args) {
                 self.replica.acknowledge(offset, synced, now_ms);
                 self.repl.replicas.changed();
                 self.repl.update_good();
+            } else {
+                let name = words::command(&self.repl, &args);
+                if words::concerns_keys(&self.repl, &args) {
+                    tracing::warn!(
+                        "== CRITICAL == This master is sending an error to its replica: 'Replica \
+                         can't interact with the keyspace' after processing the command '{name}'"
+                    );
+                }
+                tracing::warn!(
+                    "Replica generated a reply to command '{name}', disconnecting it: '{}'",
+                    self.replica
+                );
+                return Err(gone("it sent a command"));
             }
         }
         self.unread.drain(..at);
@@ -570,19 +592,4 @@ impl Replication {
             end: log.end_offset(),
         }
     }
-}
-
-/// `REPLCONF ACK offset [FACK offset]`
-fn acknowledgement(args: &[&[u8]]) -> Option<(u64, Option<u64>)> {
-    let [command, ack, offset, rest @ ..] = args else {
-        return None;
-    };
-    if !command.eq_ignore_ascii_case(b"replconf") || !ack.eq_ignore_ascii_case(b"ack") {
-        return None;
-    }
-    let synced = match rest {
-        [fack, synced, ..] if fack.eq_ignore_ascii_case(b"fack") => num::parse_u64(synced),
-        _ => None,
-    };
-    Some((num::parse_u64(offset)?, synced))
 }
