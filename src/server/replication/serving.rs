@@ -29,8 +29,8 @@ use crate::replication::psync::primary::{self, Kept, Refusal, Request};
 use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
 use crate::resp::parser::{ArgVec, Limits, Parser};
 
-use super::{Replication, words};
 use super::full_sync::{Deliveries, Delivery};
+use super::{Replication, words};
 
 /// Bytes of stream taken at once.
 const READ_BYTES: usize = 256 * 1024;
