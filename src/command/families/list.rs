@@ -220,14 +220,17 @@ fn lindex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 fn lset(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let (key, value) = (arg(args, 1), arg(args, 3));
     let list = ctx.lookup::<List>(key)?;
-    let list = list.ok_or(CommandError::NO_SUCH_KEY)?;
-    let index = list
-        .resolve(int_arg(arg(args, 2))?)
-        .ok_or(CommandError::new(errors::INDEX_OUT_OF_RANGE))?;
+    list.ok_or(CommandError::NO_SUCH_KEY)?;
+    let index = int_arg(arg(args, 2))?;
     let limits = limits::list(ctx.settings);
-    ctx.update::<List, _>(key, Missing::Skip, |list| {
-        (list.set(limits, index, value), 1)
+    let done = ctx.update::<List, _>(key, Missing::Skip, |list| {
+        let index = list.resolve(index).unwrap_or(usize::MAX);
+        let done = list.set(limits, index, value);
+        (done, u64::from(done))
     })?;
+    if !done.is_some_and(|(done, _)| done) {
+        return Err(CommandError::new(errors::INDEX_OUT_OF_RANGE));
+    }
     ctx.notify(NotifyClass::LIST, "lset", key);
     reply.ok();
     Ok(Effect::Verbatim)

@@ -280,11 +280,20 @@ fn holds(
     Ok(holds)
 }
 
-/// HSETEX with an expiry in the past: whatever was there is gone.
+/// HSETEX with an expiry in the past: whatever was there is gone. As in Redis the fields are set
+/// before they are removed, for which a small hash may have to become a large one.
 fn set_into_the_past(ctx: &mut Ctx<'_>, key: &[u8], pairs: &[&[u8]]) -> Outcome {
     let fields: Vec<&[u8]> = pairs.iter().step_by(2).copied().collect();
+    let limits = limits::hash(ctx.settings);
+    let longest = pairs.iter().map(|p| p.len()).max().unwrap_or(0);
     let done = ctx.update::<Hash, _>(key, Missing::Skip, |hash| {
         hash.become_timed();
+        hash.prepare(longest, &limits);
+        for pair in pairs.chunks_exact(2) {
+            if let [field, value] = pair {
+                hash.set(*field, *value, &limits);
+            }
+        }
         fields.iter().for_each(|field| {
             hash.remove(*field);
         });

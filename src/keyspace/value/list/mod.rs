@@ -226,12 +226,15 @@ impl List {
         }
     }
 
-    /// Replaces the element at `index`; `false` when there is none.
+    /// Replaces the element at `index`; `false` when there is none. As in Redis a small list makes
+    /// room for the value even then.
     pub fn set(&mut self, limits: ListLimits, index: usize, value: &[u8]) -> bool {
+        if !self.is_empty() {
+            self.grow(limits, value.len(), 1);
+        }
         if index >= self.len() {
             return false;
         }
-        self.grow(limits, value.len(), 1);
         match &mut self.repr {
             Repr::Small(node) => {
                 if let Some(offset) = node.offset_of(index) {
@@ -275,8 +278,11 @@ impl List {
     }
 
     /// Inserts a value before (`End::Head`) or after the first element equal to `pivot`; `false`
-    /// when there is none.
+    /// when there is none. As in Redis a small list makes room for the value even then.
     pub fn insert(&mut self, limits: ListLimits, side: End, pivot: &[u8], value: &[u8]) -> bool {
+        if !self.is_empty() {
+            self.grow(limits, value.len(), 1);
+        }
         match self.positions(pivot, End::Head, 0, 1, usize::MAX).first() {
             Some(&index) => {
                 self.insert_at(limits, index + usize::from(side == End::Tail), value);
