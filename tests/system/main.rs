@@ -16,5 +16,6 @@ mod interop;
 mod large_reads;
 mod pair;
 mod restart;
+mod snapshot;
 mod support;
 mod workload;
