@@ -7,7 +7,8 @@
 //! difference names the seed and the command; a seed that once showed a fault stays in [`SEEDS`].
 //!
 //! `RUSSET_DIFFERENTIAL_PEER` names another program to compare with. With one of Redis 8, hash
-//! fields that expire and the like are compared as well.
+//! fields that expire and the like are compared as well. `RUSSET_DIFFERENTIAL_LOG` names a file
+//! that takes the requests of a run that failed, as they were sent.
 //!
 //! Differences from Redis 7.0 that are meant, because Redis 8 differs in the same way:
 //! - Reading and claiming for a consumer makes the consumer even if there is nothing for it. Here
