@@ -18,13 +18,13 @@
 
 mod block;
 mod elem;
+mod probe;
 mod slim;
 
 pub use block::{Block, size_class};
 pub use elem::{Elem, MAX_EXPIRY_MS, int_text_len};
-pub(in crate::keyspace::value) use elem::{
-    Encoded, OUTSIDE, Probe, expiry_of, read, span, strip_expiry,
-};
+pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, expiry_of, read, span, strip_expiry};
+pub(in crate::keyspace::value) use probe::Probe;
 pub use slim::{Slim, View, ViewMut};
 use smallvec::SmallVec;
 
@@ -130,9 +130,9 @@ impl Packed {
         if index >= self.len() {
             return (index == self.len()).then(|| self.end());
         }
-        let mut at = COUNT;
+        let (bytes, mut at) = (self.block.bytes(), COUNT);
         for _ in 0..index {
-            at += span(self.tail(at));
+            at = skip(bytes, at, *bytes.get(at)?);
         }
         Some(Pos(at))
     }

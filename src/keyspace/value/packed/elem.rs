@@ -216,7 +216,8 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    fn head(&self) -> &[u8] {
+    /// What comes before a string's bytes; all of an integer.
+    pub fn head(&self) -> &[u8] {
         self.head
             .get(..usize::from(self.head_len))
             .unwrap_or_default()
@@ -258,60 +259,6 @@ impl<'a> Encoded<'a> {
             self.head()
         } else {
             self.body
-        }
-    }
-}
-
-/// An element that is searched for among many. Two looks, without a call, tell nearly all others
-/// apart: at the first byte, which gives a short string's length, and at the last eight, in which
-/// names that come from counting differ.
-pub(in crate::keyspace::value) struct Probe<'a> {
-    encoded: Encoded<'a>,
-    first: u8,
-    /// Eight bytes of the element, where they begin, and which of them count: all but for an
-    /// element that is shorter.
-    at: usize,
-    word: u64,
-    mask: u64,
-}
-
-impl<'a> Probe<'a> {
-    /// A search for this element.
-    pub fn new(elem: Elem<'a>) -> Probe<'a> {
-        let encoded = Encoded::new(elem);
-        let (len, head) = (encoded.len(), encoded.head());
-        let mut word = [0; 8];
-        if len <= 8 {
-            encoded.write(&mut word);
-        } else if let Some(last) = encoded.body.last_chunk().or(head.last_chunk()) {
-            word = *last;
-        }
-        Probe {
-            first: head.first().copied().unwrap_or_default(),
-            at: len.saturating_sub(8),
-            word: u64::from_le_bytes(word),
-            mask: u64::MAX >> (8 * 8usize.saturating_sub(len)).min(63),
-            encoded,
-        }
-    }
-
-    /// Whether this is the first byte of the element.
-    #[inline]
-    pub fn may_begin(&self, head: u8) -> bool {
-        head == self.first
-    }
-
-    /// Whether `elements` begins with this very element.
-    #[inline]
-    pub fn begins(&self, elements: &[u8]) -> bool {
-        if elements.first() != Some(&self.first) {
-            return false;
-        }
-        match elements.get(self.at..).and_then(<[u8]>::first_chunk) {
-            Some(word) if (u64::from_le_bytes(*word) ^ self.word) & self.mask != 0 => false,
-            // No more than eight bytes, and they have all been seen.
-            Some(_) if self.at == 0 => true,
-            _ => self.encoded.begins(elements),
         }
     }
 }
@@ -358,10 +305,18 @@ fn span_long(buf: &[u8]) -> usize {
 
 /// The element that `buf` begins with and the bytes after it. `None` at the end, and for the
 /// reference to an element outside.
+#[inline]
 pub(in crate::keyspace::value) fn read(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> {
+    match *buf {
+        [len @ 0..=0x7F, ref rest @ ..] => string(rest, usize::from(len)),
+        [head @ 0x80..=0xBF, ref rest @ ..] => Some((Elem::Int(i64::from(head & 0x3F)), rest)),
+        _ => read_long(buf),
+    }
+}
+
+/// What [`read`] reads, in its rarer forms.
+fn read_long(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> {
     let (int, rest) = match *buf {
-        [len @ 0..=0x7F, ref rest @ ..] => return string(rest, usize::from(len)),
-        [head @ 0x80..=0xBF, ref rest @ ..] => (i64::from(head & 0x3F), rest),
         [head @ 0xC0..=0xDF, low, ref rest @ ..] => {
             // Shifted up to the sign bit and back down to extend the sign of 13 bits.
             let raw = u16::from(head & 0x1F) << 8 | u16::from(low);
@@ -407,6 +362,7 @@ pub(in crate::keyspace::value) fn expiry_of(buf: &[u8]) -> Option<i64> {
     }
 }
 
+#[inline]
 fn string(rest: &[u8], len: usize) -> Option<(Elem<'_>, &[u8])> {
     let (bytes, rest) = rest.split_at_checked(len)?;
     Some((Elem::Bytes(bytes), rest))
@@ -426,52 +382,6 @@ mod tests {
         assert!(encoded.write(&mut gap).is_empty());
         assert_eq!(gap, out);
         out
-    }
-
-    #[test]
-    fn a_probe_finds_its_element_and_no_other() {
-        let mut all: Vec<Vec<u8>> = vec![vec![], b"0".to_vec(), b"-1".to_vec(), b"07".to_vec()];
-        for len in [1, 5, 6, 7, 8, 9, 126, 127, 128, 129, 4095, 4096, 4097] {
-            for (at, byte) in [(0, b'a'), (0, b'b'), (len / 2, b'b'), (len - 1, b'b')] {
-                let mut text = vec![b'a'; len];
-                text[at] = byte;
-                all.push(text);
-            }
-        }
-        for int in [
-            5,
-            63,
-            64,
-            4095,
-            4096,
-            70_000,
-            9_000_000,
-            1 << 40,
-            i64::MAX,
-            -i64::MAX,
-        ] {
-            all.extend([int, int - 1, -int].map(|int: i64| int.to_string().into_bytes()));
-        }
-        all.sort();
-        all.dedup();
-        for wanted in &all {
-            let probe = Probe::new(Elem::Bytes(wanted));
-            for other in &all {
-                let mut alone = encoded(Elem::Bytes(other));
-                assert_eq!(
-                    probe.begins(&alone),
-                    wanted == other,
-                    "{wanted:?} in {other:?}"
-                );
-                alone.extend_from_slice(b"and what follows it");
-                assert_eq!(
-                    probe.begins(&alone),
-                    wanted == other,
-                    "{wanted:?} in {other:?}"
-                );
-            }
-            assert!(!probe.begins(b""));
-        }
     }
 
     #[test]
