@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -53,15 +53,15 @@ pub struct Worker {
     pub input: RefCell<Input>,
     /// The reply buffer.
     pub reply: RefCell<Reply>,
-    /// Its threads format large replies.
-    pub formatting: Runtime,
+    /// The threads that format large replies.
+    pub formatting: Handle,
     /// Replies beyond this many bytes are sent before a pipeline's end.
     pub flush_bytes: usize,
     scratch: RefCell<Scratch>,
 }
 
 impl Worker {
-    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>, formatting: Runtime) -> Worker {
+    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>, formatting: Handle) -> Worker {
         let scratch = RefCell::new(Scratch::new(&engine));
         Worker {
             engine,
@@ -143,8 +143,11 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("worker_{i}"))
                 .spawn(move || {
-                    let worker = Rc::new(Worker::new(engine, takeover, formatting));
+                    let handle = formatting.handle().clone();
+                    let worker = Rc::new(Worker::new(engine, takeover, handle));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
+                    // Outside of any runtime, and without waiting: the flows are shut.
+                    formatting.shutdown_background();
                 })?;
             workers.queues.push(queue);
             workers.threads.push(thread);
