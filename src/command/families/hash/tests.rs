@@ -346,3 +346,27 @@ fn a_move_takes_the_lifetimes_along() {
     t.run("FLUSHALL");
     assert_eq!([timed(&t, 0), timed(&t, 1)], [0, 0]);
 }
+
+#[test]
+fn commands_about_expiries_change_the_form_even_if_no_field_gets_one() {
+    for command in [
+        "HPEXPIRE h 10000 FIELDS 1 none",
+        "HPEXPIRE h 10000 XX FIELDS 1 a",
+        "HGETEX h PERSIST FIELDS 1 a",
+        "HGETEX h PX 10000 FIELDS 1 none",
+        "HSETEX h EXAT 1 FIELDS 1 none 1",
+    ] {
+        let mut t = TestServer::new();
+        t.run("HSET h a 1 b 2");
+        t.run("HGETEX h FIELDS 1 a");
+        t.run("HSETEX h FIELDS 1 a 1");
+        assert_eq!(t.run("OBJECT ENCODING h"), r#""listpack""#);
+        t.run(command);
+        assert_eq!(t.run("OBJECT ENCODING h"), r#""listpackex""#, "{command}");
+    }
+    let mut t = TestServer::with(&["--hash-max-listpack-entries", "2"]);
+    t.run("HSET h a 1 b 2");
+    t.run("HSETEX h EXAT 1 FIELDS 1 c 3");
+    assert_eq!(t.run("OBJECT ENCODING h"), r#""hashtable""#);
+    assert_eq!(t.run("HLEN h"), ":2");
+}

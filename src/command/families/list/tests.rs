@@ -303,3 +303,15 @@ fn a_trim_that_keeps_everything_still_fails_a_transaction() {
     other.run("LTRIM l 0 -1");
     assert_eq!(t.run("EXEC"), "nil-array");
 }
+
+#[test]
+fn a_full_small_list_grows_for_a_value_that_finds_no_place() {
+    for command in ["LINSERT l AFTER none c", "LSET l 9 c"] {
+        let mut t = TestServer::with(&["--list-max-listpack-size", "2"]);
+        t.run("RPUSH l a b");
+        assert_eq!(t.run("OBJECT ENCODING l"), r#""listpack""#);
+        t.run(command);
+        assert_eq!(t.run("OBJECT ENCODING l"), r#""quicklist""#, "{command}");
+        assert_eq!(t.run("LRANGE l 0 -1"), r#"["a", "b"]"#);
+    }
+}

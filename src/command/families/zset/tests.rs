@@ -530,3 +530,18 @@ fn a_set_takes_the_form_that_its_first_request_foretells() {
         ("OBJECT ENCODING back", "\"listpack\""),
     ]);
 }
+
+#[test]
+fn a_stored_set_that_ends_up_large_keeps_the_sign_of_a_zero() {
+    let mut t = with_form("2");
+    t.run("ZADD large 0 a 1 b 2 c");
+    t.run("ZUNIONSTORE d 1 large WEIGHTS -1");
+    assert_eq!(t.run("ZSCORE d a"), r#""-0""#);
+    t.run("ZRANGESTORE r d 0 -1");
+    assert_eq!(t.run("ZSCORE r a"), r#""-0""#);
+    // What comes first decides: a large set may begin as a small one, which has no such sign.
+    t.run("ZRANGESTORE r d -10 10 BYSCORE");
+    assert_eq!(t.run("ZSCORE r a"), r#""-0""#);
+    t.run("ZRANGESTORE r d 10 -10 BYSCORE REV");
+    assert_eq!(t.run("ZSCORE r a"), r#""0""#);
+}
