@@ -208,7 +208,8 @@ impl Engine {
             if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
                 ctx.unit.hint(key, p.hash);
             }
-            if let Some(ms) = self.held_back(&ctx, p.command, gates) {
+            let whole = p.command.filter(|c| c.spec.arity_ok(args.len()));
+            if let Some(ms) = self.held_back(&ctx, whole, gates) {
                 ran.paused_ms = Some(ms);
                 note_last(&ctx, p.command);
                 ended = true;
@@ -320,7 +321,8 @@ impl Engine {
         }
     }
 
-    /// Milliseconds for which CLIENT PAUSE holds this command back, if it does.
+    /// Milliseconds for which CLIENT PAUSE holds this command back, if it does; one that is refused
+    /// anyway is refused at once.
     fn held_back(
         &self,
         ctx: &Ctx<'_>,
