@@ -33,7 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Input that is kept while the reply is written; a client that sends more is not read from.
 const INPUT_BYTES: usize = 1024 * 1024;
 /// How long a thread gives its processor up between two pieces.
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(100);
+/// Pieces for which it does so after other commands have run.
+const PAUSES: u32 = 16;
 /// Lower than the workers' priority: their clients come first.
 const NICENESS: i32 = 5;
 
@@ -136,11 +138,16 @@ fn begin(worker: &Worker, reply: Reply) -> Receiver {
         let mut sender = sender;
         let mut patience = PATIENCE;
         let sink = Arc::clone(&sender.0);
-        let mut commands = engine.stats.totals().processed;
+        let (mut commands, mut pauses) = (engine.stats.totals().processed, 0u32);
         let codes = reply.stream(Box::new(move |pieces| {
             let wanted = sink.put(pieces, &mut patience);
             let before = std::mem::replace(&mut commands, engine.stats.totals().processed);
-            if wanted && commands != before {
+            pauses = if commands == before {
+                pauses.saturating_sub(1)
+            } else {
+                PAUSES
+            };
+            if wanted && pauses > 0 {
                 std::thread::sleep(PAUSE);
             }
             wanted
