@@ -3,8 +3,8 @@
 //!
 //! Keys go one by one, each in a unit of its own, so that its `DEL` is in the log before a
 //! command that comes after. A round takes a time that `maxmemory-eviction-tenacity` sets; if that
-//! was not enough the commands run all the same, and the next batch goes on. Only where no key may go are
-//! commands refused that need memory. Of several workers one evicts at a time.
+//! was not enough the commands run all the same, and the next batch goes on. Only where no key may
+//! go are commands refused that need memory. Of several workers one evicts at a time.
 //!
 //! A replica evicts nothing by itself, whatever `replica-ignore-maxmemory` says: its data are its
 //! primary's.

@@ -194,8 +194,8 @@ impl Run {
         exchange(&mut ours.control, &mut theirs.control);
     }
 
-    /// Fails and names the keys that hold something else, or expire at another time. A digest is that
-    /// of scores as text, and large ones are written in several ways.
+    /// Fails and names the keys that hold something else, or expire at another time. A digest is
+    /// that of scores as text, and large ones are written in several ways.
     fn tell_difference(&mut self) {
         let mut text = String::new();
         for (db, key) in (0..6).flat_map(|db| all_keys().map(move |key| (db, key))) {

@@ -316,8 +316,8 @@ impl Hash {
         }
     }
 
-    /// Gives a plain packed block the box in which expiries are kept track of. As in Redis a command
-    /// about expiries asks for it, even if in the end no field gets one.
+    /// Gives a plain packed block the box in which expiries are kept track of. As in Redis a
+    /// command about expiries asks for it, even if in the end no field gets one.
     pub fn become_timed(&mut self) {
         if let View::Small(packed) = self.form.view() {
             self.form = Slim::large(Boxed::Timed(Timed::new(packed.clone())));

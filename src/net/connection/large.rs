@@ -1,8 +1,8 @@
 //! Replies that take long to format: a helper thread writes them, and the worker's other
 //! connections go on.
 //!
-//! The threads are the worker's own for this ([`threads`]), of lower priority than the workers. That
-//! alone would not do: a thread that the system lets run keeps its processor for milliseconds,
+//! The threads are the worker's own for this ([`threads`]), of lower priority than the workers.
+//! That alone would not do: a thread that the system lets run keeps its processor for milliseconds,
 //! whoever waits. So it pauses after each piece ([`PAUSE`]) as long as other commands run on the
 //! server: an idle processor takes over at once what waits on another.
 //!

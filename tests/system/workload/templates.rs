@@ -414,9 +414,9 @@ pub const DOUBLES: &[&str] = &[
     "ZUNIONSTORE <z> 2 <z> <any>",
 ];
 
-/// What the server that is compared with has to be Redis 8 for. No encoding is asked of sets: that of
-/// a union depends on the order in which the elements of large ones come. A weight of minus one makes a zero
-/// of a zero with its sign in the listpacks of Redis 7.0.
+/// What the server that is compared with has to be Redis 8 for. No encoding is asked of sets: that
+/// of a union depends on the order in which the elements of large ones come. A weight of minus one
+/// makes a zero of a zero with its sign in the listpacks of Redis 7.0.
 pub const OF_REDIS_8: &[&str] = &[
     "HPEXPIREAT <h> <at> FIELDS 2 <f> <f>",
     "HPEXPIREAT <h> <at> NX FIELDS 2 <f> <f>",
