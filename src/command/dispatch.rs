@@ -208,8 +208,7 @@ impl Engine {
             if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
                 ctx.unit.hint(key, p.hash);
             }
-            let whole = p.command.filter(|c| c.spec.arity_ok(args.len()));
-            if let Some(ms) = self.held_back(&ctx, whole, gates) {
+            if let Some(ms) = self.held_back(&ctx, p.command, args, gates) {
                 ran.paused_ms = Some(ms);
                 note_last(&ctx, p.command);
                 ended = true;
@@ -327,6 +326,7 @@ impl Engine {
         &self,
         ctx: &Ctx<'_>,
         command: Option<&Command<Action>>,
+        args: &[&[u8]],
         gates: u32,
     ) -> Option<u64> {
         if !Gate::PAUSED.among(gates) || ctx.session.origin != Origin::Client {
@@ -337,6 +337,7 @@ impl Engine {
             self.shut_pause_gate(now_ms);
             return None;
         };
+        let command = command.filter(|c| c.spec.arity_ok(args.len()));
         let mut flags = command?.spec.flags;
         if command?.spec.name == "exec"
             && let Some(q) = &ctx.session.multi
@@ -462,6 +463,7 @@ impl Engine {
         self.note_slow(ctx, command, args, nanos);
     }
 
+    /// Notes a command that took long, where somebody wants to know.
     #[inline]
     pub(super) fn note_slow(
         &self,
@@ -470,6 +472,16 @@ impl Engine {
         args: &[&[u8]],
         nanos: u64,
     ) {
+        let observe = &ctx.settings.observe;
+        let limit_us = observe.slowlog_log_slower_than_us;
+        let slow = limit_us >= 0 && (nanos / 1000) as i64 >= limit_us;
+        if slow || observe.latency_monitor_threshold_ms > 0 {
+            self.note_slow_now(ctx, command, args, nanos);
+        }
+    }
+
+    #[cold]
+    fn note_slow_now(&self, ctx: &Ctx<'_>, command: &Command<Action>, args: &[&[u8]], nanos: u64) {
         let (threshold, max_len) = (
             ctx.settings.observe.slowlog_log_slower_than_us,
             ctx.settings.observe.slowlog_max_len as usize,

@@ -198,12 +198,12 @@ impl<'a> Unit<'a> {
             return None;
         };
         self.counters.hits += 1;
-        let (options, touch) = (self.options, !self.no_touch);
         let table = &mut self.locked.shard_for(hash)?.db_mut(db)?.table;
-        if touch && let Some(mut e) = table.entry_mut(pos) {
-            e.set_access(options.touched(e.as_ref().access()));
+        let mut entry = table.entry_mut(pos)?;
+        if !self.no_touch {
+            entry.set_access(self.options.touched(entry.as_ref().access()));
         }
-        table.entry(pos)
+        Some(entry.into_ref())
     }
 
     /// The value of a key, counted as a read.

@@ -336,7 +336,7 @@ impl Connection {
         }
         let requests: SmallVec<[&[&[u8]]; BATCH_MAX]> = bounds
             .iter()
-            .filter_map(|(from, to, _)| args.get(*from..*to))
+            .map(|(from, to, _)| args.get(*from..*to).unwrap_or_default())
             .collect();
         let mut rest = requests.as_slice();
         let mut ends = bounds.iter().map(|(_, _, end)| *end);

@@ -21,8 +21,15 @@ impl Engine {
     /// Plans the first of these requests, up to the first that must be a unit of its own.
     pub(super) fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> SmallVec<[Planned<'e>; BATCH_MAX]> {
         let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
+        // Pipelines often repeat a command, to the letter.
+        let mut before: Option<(&[u8], &Command<Action>)> = None;
         for args in requests.iter().take(BATCH_MAX) {
-            let command = self.table.lookup(args);
+            let name = args.first().copied().unwrap_or_default();
+            let command = match before {
+                Some((same, command)) if same == name => Some(command),
+                _ => self.table.lookup(args),
+            };
+            before = command.filter(|c| c.has_one_word()).map(|c| (name, c));
             let locks = match command {
                 Some(c) if c.spec.arity_ok(args.len()) => {
                     c.handler.map_or(Locks::Nothing, |a| a.locks)
@@ -78,6 +85,13 @@ impl Engine {
 /// Adds the shards of a command's keys; the index of its first key and that key's hash.
 #[inline]
 fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> (usize, u64) {
+    if let Some(only) = command.spec.keys.shape.only() {
+        return args.get(only).map_or((0, 0), |key| {
+            let h = hash::of(key);
+            mask.add_hash(h);
+            (only, h)
+        });
+    }
     let mut first = (0, 0);
     let mut add = |index: usize| {
         if let Some(key) = args.get(index) {

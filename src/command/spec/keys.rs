@@ -139,6 +139,15 @@ pub enum KeyShape {
 }
 
 impl KeyShape {
+    /// Where the key of a command with one key is.
+    #[inline]
+    pub fn only(self) -> Option<usize> {
+        match self {
+            Self::Range { first, last, .. } if usize::try_from(last) == Ok(first) => Some(first),
+            _ => None,
+        }
+    }
+
     /// The key positions of a request of `argc` arguments; `None` when they are movable.
     ///
     /// Arity must have been checked; positions past the end are left out all the same.

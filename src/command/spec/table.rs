@@ -49,6 +49,12 @@ impl<H> Command<H> {
     pub fn is_container(&self) -> bool {
         self.subcommands.is_some()
     }
+
+    /// Whether the first word of a request alone says that it is this command.
+    #[inline]
+    pub fn has_one_word(&self) -> bool {
+        self.subcommands.is_none() && self.spec.container.is_none()
+    }
 }
 
 /// The commands that exist.
