@@ -110,6 +110,11 @@ fn search(settings: &Settings, now_ms: i64) -> Option<Search> {
     })
 }
 
+/// Of so much memory that the log takes, what is kept for readers that lag, not as backlog.
+pub fn lagging_of(log_bytes: u64, settings: &Settings) -> u64 {
+    log_bytes.saturating_sub(settings.replication.repl_backlog_size)
+}
+
 /// How long a round may take; `None` without a limit.
 fn time_limit(tenacity: u32) -> Option<Duration> {
     match tenacity {
@@ -125,8 +130,7 @@ fn time_limit(tenacity: u32) -> Option<Duration> {
 impl Engine {
     /// Bytes of the log that no limit counts: a replica that lags must not cost keys.
     pub fn lagging_bytes(&self, settings: &Settings) -> u64 {
-        let log = self.log.memory_bytes() as u64;
-        log.saturating_sub(settings.replication.repl_backlog_size)
+        lagging_of(self.log.memory_bytes() as u64, settings)
     }
 
     /// Evicts keys if more memory is used than allowed. No lock is held.
@@ -149,7 +153,10 @@ impl Engine {
             if over == 0 {
                 return 0;
             }
-            over.saturating_sub(self.lagging_bytes(settings))
+            // The log may grow or shrink between two looks: no key goes because of that.
+            let before = self.lagging_bytes(settings);
+            let over = self.host.memory_over(settings.memory.maxmemory);
+            over.saturating_sub(before.max(self.lagging_bytes(settings)))
         };
         let excess = over();
         if excess == 0 {

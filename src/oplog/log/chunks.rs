@@ -84,16 +84,26 @@ impl Chunks {
         sealed + self.tail.capacity() + spare + self.sealed.capacity() * size_of::<Chunk>()
     }
 
+    /// Size of the next chunk: what a lagging reader keeps beyond the backlog is not cut small.
+    fn next_size(&self) -> usize {
+        let kept = usize::try_from(self.end() - self.first()).unwrap_or(usize::MAX);
+        let wanted = (kept / 64).checked_next_power_of_two();
+        wanted
+            .unwrap_or(MAX_CHUNK_BYTES)
+            .clamp(self.chunk_bytes, MAX_CHUNK_BYTES)
+    }
+
     /// Copies `bytes` to the end.
     pub fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.tail.capacity() - self.tail.len();
             if room == 0 {
                 self.seal();
-                self.tail = self
-                    .spare
-                    .take()
-                    .unwrap_or_else(|| BytesMut::with_capacity(self.chunk_bytes));
+                let size = self.next_size();
+                self.tail = match self.spare.take() {
+                    Some(spare) if spare.capacity() >= size => spare,
+                    _ => BytesMut::with_capacity(size),
+                };
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));

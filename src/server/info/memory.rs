@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::command::evict::lagging_of;
 use crate::config::Choice;
 
 use super::super::host::Parts;
@@ -29,8 +30,34 @@ fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
+/// The memory in use at one instant.
+#[derive(Default)]
+pub struct Used {
+    allocator: AllocatorStats,
+    log: u64,
+}
+
+impl Used {
+    /// Looks until the log is as large behind the look at the allocator as before it: what a
+    /// replica that leaves gives back at once must not be in one figure and missing in the other.
+    pub fn now(parts: &Parts) -> Used {
+        const LOOKS: usize = 5;
+        let log_bytes = || parts.engine.log.memory_bytes() as u64;
+        let mut used = Used::default();
+        for _ in 0..LOOKS {
+            used.log = log_bytes();
+            used.allocator = memory::allocator();
+            if used.log == log_bytes() {
+                break;
+            }
+        }
+        used
+    }
+}
+
 /// `# Memory`, with what was in use before the reply was begun.
-pub fn memory(parts: &Parts, a: &AllocatorStats, out: &mut String) {
+pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
+    let (a, log) = (&used.allocator, used.log);
     let settings = parts.engine.config.settings();
     let resident = memory::resident();
     let peak = parts
@@ -41,7 +68,6 @@ pub fn memory(parts: &Parts, a: &AllocatorStats, out: &mut String) {
     let total = total.totalram as u64 * u64::from(total.mem_unit);
     let startup = parts.startup_memory.load(Ordering::Relaxed);
     let dataset = a.allocated.saturating_sub(startup);
-    let log = parts.engine.log.memory_bytes() as u64;
     out.push_str("# Memory\r\n");
     line(out, "used_memory", a.allocated);
     line(out, "used_memory_human", human(a.allocated));
@@ -69,7 +95,7 @@ pub fn memory(parts: &Parts, a: &AllocatorStats, out: &mut String) {
         settings.memory.maxmemory_policy.as_str(),
     );
     fragmentation(a, resident, out);
-    let lagging = parts.engine.lagging_bytes(&settings);
+    let lagging = lagging_of(log, &settings);
     line(out, "mem_not_counted_for_evict", lagging);
     line(out, "mem_replication_backlog", log);
     line(out, "mem_total_replication_buffers", log);

@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 use crate::command::host::DbInfo;
 
 use super::host::Parts;
-use super::memory::AllocatorStats;
 
 /// Sections of a plain INFO, in order.
 const DEFAULT: [&str; 11] = [
@@ -66,9 +65,9 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
     };
     // What this text takes is not what is asked about.
     let used = if asked("memory") {
-        super::memory::allocator()
+        memory::Used::now(parts)
     } else {
-        AllocatorStats::default()
+        memory::Used::default()
     };
     let mut out = String::with_capacity(4096);
     for name in ORDER {
