@@ -25,11 +25,12 @@ fn fill(t: &mut TestServer, prefix: &str, count: usize, options: &str) {
     }
 }
 
-/// The keys that go when memory is short for so many looks, in their order.
+/// The keys that go when memory is short for so many looks, in their order. What is found short is
+/// looked at twice.
 fn evicted(t: &mut TestServer, looks: u64) -> Vec<String> {
     t.effects();
     t.events();
-    t.be_short_of_memory(looks);
+    t.be_short_of_memory(2 * looks);
     t.run("PING");
     let effects = t.effects();
     let keys: Vec<String> = effects

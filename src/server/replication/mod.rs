@@ -145,6 +145,8 @@ pub struct Replication {
     state: Mutex<State>,
     /// Our replicas.
     pub replicas: Replicas,
+    /// `min-replicas-to-write` and `min-replicas-max-lag` in force.
+    enough: Mutex<(u32, u32)>,
     /// See [`SyncStats`].
     pub stats: SyncStats,
     /// The append-only file, where there is one.
@@ -182,6 +184,7 @@ impl Replication {
             saver,
             load,
             replicas: Replicas::default(),
+            enough: Mutex::default(),
             stats: SyncStats::default(),
             append_only: OnceLock::new(),
             syncs: FullSyncs::default(),
@@ -273,7 +276,10 @@ impl Replication {
         let log = &self.engine.log;
         log.backlog_resize(settings.replication.repl_backlog_size);
         self.gates_from(&self.state.lock(), settings);
-        self.good_from(settings);
+        let r = &settings.replication;
+        let mut enough = self.enough.lock();
+        *enough = (r.min_replicas_to_write, r.min_replicas_max_lag_seconds);
+        self.good_from(&enough);
     }
 
     /// Sets the conditions that follow from our role.
@@ -293,18 +299,16 @@ impl Replication {
 
     /// Counts the good replicas, which may allow or forbid writes.
     fn update_good(&self) {
-        self.good_from(&self.engine.config.current());
+        self.good_from(&self.enough.lock());
     }
 
-    fn good_from(&self, settings: &Settings) {
-        let r = &settings.replication;
-        let (wanted, lag_s) = (r.min_replicas_to_write, r.min_replicas_max_lag_seconds);
-        let few = wanted > 0
-            && lag_s > 0
-            && self
-                .replicas
-                .good(clock::unix_ms(), i64::from(lag_s) * 1000)
-                < wanted as usize;
+    /// Under the lock of what is enough: of several who count, the last one sets the condition.
+    fn good_from(&self, &(wanted, lag_s): &(u32, u32)) {
+        let good = || {
+            let max_lag_ms = i64::from(lag_s) * 1000;
+            self.replicas.good(clock::unix_ms(), max_lag_ms)
+        };
+        let few = wanted > 0 && lag_s > 0 && good() < wanted as usize;
         self.engine.gates.set(Gate::FEW_REPLICAS, few);
     }
 
