@@ -276,6 +276,11 @@ impl Entry {
         Entry(p)
     }
 
+    /// Where it is, for a prefetch.
+    pub(super) fn address(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
     /// The same entry, borrowed.
     pub fn as_ref(&self) -> EntryRef<'_> {
         EntryRef(self.0, PhantomData)

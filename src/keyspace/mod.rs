@@ -5,12 +5,14 @@
 //! - [`table`]: one database's entries within one shard.
 //! - [`shard`]: the slice of all databases behind one lock, and the hooks of every change.
 //! - [`locks`]: the shards and how several are locked; [`unit`]: what a command sees of them.
+//! - [`fill`]: many keys at once.
 //! - [`waiters`]: who waits for which key.
 //! - [`eviction`], [`lfu`]: which keys go when memory is short.
 //! - [`snapshot`]: a consistent picture without a fork.
 
 pub mod entry;
 pub mod eviction;
+pub mod fill;
 pub mod hash;
 pub mod lfu;
 pub mod locks;

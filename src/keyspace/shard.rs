@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::entry::{Entry, EntryRef, Meta};
 use super::locks::ShardMask;
 use super::table::{Pos, Table};
-use super::value::{Value, ValueRef};
+use super::value::{Str, Value, ValueRef};
 use super::waiters::{Needs, Ready, Ticket, Waiters};
 
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
@@ -231,6 +231,36 @@ impl Shard {
             d.table.insert(hash, value.into_entry(key, meta));
         }
         self.touched(db, key);
+    }
+
+    /// Puts in an entry that was made elsewhere. One of its key that is there already is replaced,
+    /// or stays, and the new one comes back.
+    pub(super) fn put_entry(
+        &mut self,
+        db: usize,
+        hash: u64,
+        mut entry: Entry,
+        replace: bool,
+    ) -> Result<(), Entry> {
+        entry.as_mut().set_mark(self.mark);
+        let Some(d) = self.dbs.get_mut(db) else {
+            return Ok(());
+        };
+        if let Some(pos) = d.table.find(hash, entry.as_ref().key()) {
+            if !replace {
+                return Err(entry);
+            }
+            let key = entry.as_ref().key().to_vec();
+            self.rebuild(db, pos, &key, |_| entry);
+            return Ok(());
+        }
+        let heard = !d.watched.is_empty() || !d.waiters.is_empty();
+        let key = heard.then(|| entry.as_ref().key().to_vec());
+        d.table.insert(hash, entry);
+        if let Some(key) = key {
+            self.touched(db, &key);
+        }
+        Ok(())
     }
 
     /// Removes the entry at `pos`.
@@ -505,7 +535,15 @@ pub enum NewValue<'a> {
 }
 
 impl NewValue<'_> {
-    fn into_entry(self, key: &[u8], meta: Meta) -> Entry {
+    /// As a value of its own.
+    pub fn into_value(self) -> Value {
+        match self {
+            NewValue::Bytes(b) => Value::Str(Str::new(b)),
+            NewValue::Value(v) => v,
+        }
+    }
+
+    pub(super) fn into_entry(self, key: &[u8], meta: Meta) -> Entry {
         match self {
             NewValue::Bytes(b) => Entry::with_bytes(key, b, meta),
             NewValue::Value(v) => Entry::new(key, v, meta),

@@ -40,11 +40,16 @@ use self::segment::{
 };
 use super::entry::{Entry, EntryMut, EntryRef};
 
+pub(super) use self::segment::prefetch;
+
 /// The directory never has more than `2^MAX_DEPTH` places.
 const MAX_DEPTH: u32 = 26;
 
 /// How many slots ahead a walk asks for entries.
 const WALK_AHEAD: usize = 8;
+
+/// How many slots ahead a split asks for entries, whose keys it hashes.
+const SPLIT_AHEAD: usize = 12;
 
 /// Where an entry stands; valid until the table changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,7 +259,10 @@ impl Table {
         let shift = self.shard_bits + depth;
         let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
         let mut bounds = [(0u32, i64::MAX); 2];
-        for &s in old {
+        for (i, &s) in old.iter().enumerate() {
+            if let Some(later) = old.get(i + SPLIT_AHEAD) {
+                segment::prefetch_pointed(*later);
+            }
             let Some(p) = pointer_of(s) else { continue };
             // SAFETY: the slot owns a live entry.
             let e = unsafe { EntryRef::from_raw(p) };

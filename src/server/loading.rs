@@ -1,28 +1,33 @@
 //! Loading data into the keyspace: an RDB stream, entry by entry.
 //!
 //! While data is loaded at start, clients are connected and told LOADING; the load itself runs on
-//! a thread of its own. Keys go in through the same units that commands use, a shard locked at a
-//! time.
+//! threads of its own: one reads a file ahead, one makes entries of it, one puts them into the
+//! keyspace ([`filling`]), many into a shard under one lock.
+
+mod filling;
 
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::command::engine::Engine;
 use crate::command::evict;
-use crate::keyspace::hash;
+use crate::keyspace::entry::Meta;
+use crate::keyspace::fill::Newcomer;
 use crate::keyspace::lfu::Lfu;
-use crate::keyspace::locks::{Keyspace, ShardMask};
-use crate::keyspace::unit::{Expiry, ExpiryMode, Free, Unit, UnitOptions};
+use crate::keyspace::locks::Keyspace;
 use crate::oplog::effect::UnitEffects;
 use crate::persist::rdb::Usage;
-use crate::persist::rdb::error::Error;
+use crate::persist::rdb::ahead::ReadAhead;
+use crate::persist::rdb::error::{Error, ErrorKind};
 use crate::persist::rdb::file::{LoadFile, OpenError};
 use crate::persist::rdb::reader::{Entry, Options, Reader, Sink, Summary, Verdict};
 
+use self::filling::{Filler, Filling};
 use super::snapshotting::StreamPoint;
 
 /// What INFO tells of a load that goes on.
@@ -67,14 +72,43 @@ pub struct LoadMode {
     /// Replicas that were here before the start are to be told what is due and left out: its
     /// removal goes into the log. Nobody else writes there meanwhile.
     pub tell_due: bool,
+    /// The stream ends by itself, as a file does: it is read on a thread of its own.
+    pub read_ahead: bool,
     /// A key that is there already is replaced instead of refused (`DEBUG RELOAD MERGE`).
     pub replace: bool,
 }
 
+/// Keys between two looks at the settings.
+const LOOK_EVERY: u64 = 256;
+
+fn key_load_delay(engine: &Engine) -> u64 {
+    u64::try_from(engine.config.current().rdb.key_load_delay).unwrap_or(0)
+}
+
+/// What becomes of a file's word on how a key was used.
+struct Access {
+    lfu: Option<Lfu>,
+    clock: u32,
+}
+
+impl Access {
+    fn of(&self, usage: Usage) -> u32 {
+        match (usage, self.lfu) {
+            (Usage::Frequency(frequency), Some(lfu)) => lfu.with_counter(frequency),
+            (Usage::IdleSeconds(idle_s), None) => evict::accessed_before(self.clock, idle_s),
+            _ => self.lfu.map_or(self.clock, Lfu::fresh),
+        }
+    }
+}
+
 /// Puts what a reader yields into the keyspace.
-pub struct EngineSink<'e> {
+struct EngineSink<'s, 'e> {
     engine: &'e Engine,
-    keyspace: &'e Keyspace,
+    databases: usize,
+    filler: Filler<'s, 'e>,
+    access: Access,
+    /// `key-load-delay`, which tests use.
+    delay_us: u64,
     mode: LoadMode,
     effects: UnitEffects,
     now_ms: i64,
@@ -82,18 +116,35 @@ pub struct EngineSink<'e> {
     offset: Option<u64>,
     stream_db: i64,
     /// What came so far.
-    pub loaded: Loaded,
+    loaded: Loaded,
 }
 
-impl<'e> EngineSink<'e> {
+impl<'s, 'e: 's> EngineSink<'s, 'e> {
     /// A sink into a keyspace, by this engine's settings.
-    pub fn new(engine: &'e Engine, keyspace: &'e Keyspace, mode: LoadMode) -> EngineSink<'e> {
+    fn new(
+        scope: &'s Scope<'s, 'e>,
+        engine: &'e Engine,
+        keyspace: &'e Keyspace,
+        mode: LoadMode,
+    ) -> EngineSink<'s, 'e> {
+        let now_ms = clock::unix_ms();
+        let filling = Filling {
+            keyspace,
+            replace: mode.replace,
+            now_ms,
+        };
         EngineSink {
             engine,
-            keyspace,
+            databases: keyspace.databases(),
+            filler: Filler::new(scope, filling),
+            access: Access {
+                lfu: evict::lfu(&engine.config.current(), now_ms),
+                clock: clock::lru_seconds_at(now_ms),
+            },
+            delay_us: key_load_delay(engine),
             mode,
             effects: UnitEffects::new(),
-            now_ms: clock::unix_ms(),
+            now_ms,
             replid: None,
             offset: None,
             stream_db: -1,
@@ -112,7 +163,8 @@ impl<'e> EngineSink<'e> {
     }
 
     /// What came, at the end of the stream.
-    pub fn finish(mut self) -> Loaded {
+    fn finish(mut self) -> Result<Loaded, String> {
+        self.filler.finish()?;
         if let (Some(replid), Some(offset)) = (self.replid.take(), self.offset) {
             self.loaded.point = Some(StreamPoint {
                 replid,
@@ -120,7 +172,7 @@ impl<'e> EngineSink<'e> {
                 db: self.stream_db,
             });
         }
-        self.loaded
+        Ok(self.loaded)
     }
 }
 
@@ -128,7 +180,7 @@ fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok()
 }
 
-impl Sink for EngineSink<'_> {
+impl<'s, 'e: 's> Sink for EngineSink<'s, 'e> {
     fn aux(&mut self, name: &[u8], value: &[u8], _: u64) -> Verdict {
         match name {
             b"repl-id" if value.len() == 40 => self.replid = text(value).map(str::to_owned),
@@ -165,7 +217,7 @@ impl Sink for EngineSink<'_> {
     }
 
     fn select_db(&mut self, db: u64, _: u64) -> Verdict {
-        let databases = self.keyspace.databases();
+        let databases = self.databases;
         if db >= databases as u64 {
             return Err(format!(
                 "FATAL: Data file was created with a Redis server configured to handle more than \
@@ -183,44 +235,21 @@ impl Sink for EngineSink<'_> {
             }
             return Ok(());
         }
-        let db = usize::try_from(entry.db).unwrap_or(usize::MAX);
-        let mut mask = ShardMask::NONE;
-        mask.add_hash(hash::of(entry.key));
-        let settings = self.engine.config.current();
-        let lfu = evict::lfu(&settings, self.now_ms);
-        let clock = clock::lru_seconds_at(self.now_ms);
-        let options = UnitOptions {
-            lfu,
-            now_ms: self.now_ms,
-            access: lfu.map_or(clock, Lfu::fresh),
-            expiry: ExpiryMode::Ignore,
-            notify: 0,
-            log: false,
-            expired: Free::Here,
-            replaced: Free::Here,
+        let meta = Meta {
+            expire_ms: entry.expire_ms,
+            access: self.access.of(entry.usage),
+            mark: false,
         };
-        let mut unit = Unit::new(self.keyspace.lock(mask), options, &mut self.effects);
-        if !self.mode.replace && unit.exists(db, entry.key) {
-            return Err(format!(
-                "RDB has duplicated key '{}' in DB {db}",
-                String::from_utf8_lossy(entry.key)
-            ));
-        }
-        let expiry = entry.expire_ms.map_or(Expiry::Clear, Expiry::At);
-        unit.set_value(db, entry.key, entry.value, expiry);
-        let access = match (entry.usage, lfu) {
-            (Usage::Frequency(frequency), Some(lfu)) => Some(lfu.with_counter(frequency)),
-            (Usage::IdleSeconds(idle_s), None) => Some(evict::accessed_before(clock, idle_s)),
-            _ => None,
-        };
-        if let Some(access) = access {
-            unit.set_access(db, entry.key, access);
-        }
-        drop(unit);
+        // The number has been checked when the database was selected.
+        let db = u32::try_from(entry.db).unwrap_or(u32::MAX);
+        self.filler
+            .put(Newcomer::new(db, entry.key, entry.value, meta))?;
         self.loaded.keys += 1;
-        let delay_us = settings.rdb.key_load_delay;
-        if delay_us > 0 {
-            std::thread::sleep(Duration::from_micros(delay_us as u64));
+        if self.loaded.keys.is_multiple_of(LOOK_EVERY) || self.delay_us > 0 {
+            self.delay_us = key_load_delay(self.engine);
+        }
+        if self.delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(self.delay_us));
         }
         Ok(())
     }
@@ -264,9 +293,9 @@ pub fn reader_options(engine: &Engine) -> Options {
 ///
 /// # Errors
 /// What is wrong with it; keys that came before it are there.
-pub fn load_stream<R: Read>(
+pub fn load_stream(
     engine: &Engine,
-    stream: R,
+    stream: impl Read + Send,
     mode: LoadMode,
     progress: Option<Arc<AtomicU64>>,
 ) -> Result<(Loaded, Summary), Error> {
@@ -277,23 +306,44 @@ pub fn load_stream<R: Read>(
 ///
 /// # Errors
 /// As [`load_stream`].
-pub fn load_stream_into<R: Read>(
+pub fn load_stream_into(
     engine: &Engine,
     keyspace: &Keyspace,
-    stream: R,
+    stream: impl Read + Send,
     mode: LoadMode,
     progress: Option<Arc<AtomicU64>>,
 ) -> Result<(Loaded, Summary), Error> {
-    let mut sink = EngineSink::new(engine, keyspace, mode);
-    let mut reader = Reader::new(
-        stream,
-        Options {
-            progress,
-            ..reader_options(engine)
-        },
-    );
-    let summary = reader.load(&mut sink)?;
-    Ok((sink.finish(), summary))
+    let options = Options {
+        progress,
+        ..reader_options(engine)
+    };
+    std::thread::scope(|scope| {
+        let sink = EngineSink::new(scope, engine, keyspace, mode);
+        if !mode.read_ahead {
+            return read_into(sink, Reader::new(stream, options));
+        }
+        let ahead = ReadAhead::begin(scope, stream).map_err(|e| Error {
+            offset: 0,
+            kind: ErrorKind::Io(e),
+        })?;
+        read_into(sink, Reader::new(ahead, options))
+    })
+}
+
+fn read_into<R: Read>(
+    mut sink: EngineSink<'_, '_>,
+    mut reader: Reader<R>,
+) -> Result<(Loaded, Summary), Error> {
+    let outcome = reader.load(&mut sink);
+    let offset = reader.offset();
+    // An error may have ended the threads; keys that came before it are to be there.
+    let finished = sink.finish();
+    let summary = outcome?;
+    let loaded = finished.map_err(|reason| Error {
+        offset,
+        kind: ErrorKind::Sink(reason),
+    })?;
+    Ok((loaded, summary))
 }
 
 /// Loads the RDB file at `path`, with Redis's log lines; `None` if there is none.
@@ -313,6 +363,10 @@ pub fn load_file(
     status.total_bytes.store(file.size, Ordering::Relaxed);
     status.loaded_bytes.store(0, Ordering::Relaxed);
     let progress = Some(Arc::clone(&status.loaded_bytes));
+    let mode = LoadMode {
+        read_ahead: true,
+        ..mode
+    };
     let (loaded, _) = load_stream(engine, file, mode, progress).map_err(LoadError::Stream)?;
     tracing::info!(
         "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",

@@ -43,7 +43,7 @@ const LINE_BYTES: usize = 64;
 
 /// Asks the processor for the cache line at an address.
 #[inline]
-fn prefetch(p: *const u8) {
+pub(in super::super) fn prefetch(p: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -52,6 +52,13 @@ fn prefetch(p: *const u8) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = p;
+}
+
+/// Asks for the first line of the entry that a slot points at, which holds a short key.
+pub(super) fn prefetch_pointed(slot: Slot) {
+    if let Some(p) = pointer_of(slot) {
+        prefetch(p.as_ptr());
+    }
 }
 
 /// A stretch of the hash space: its slots in tag order.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::base::num::parse_f64;
+use crate::keyspace::shard::NewValue;
 use crate::keyspace::value::hash::{Hash, HashLimits};
 use crate::keyspace::value::list::{End, List, ListLimits};
 use crate::keyspace::value::packed::Packed;
@@ -62,6 +63,22 @@ impl Loader {
         }
     }
 
+    /// As [`Loader::load`]; a short string is lent from `source`.
+    pub fn load_new<'s, R: Read>(
+        &mut self,
+        kind: ObjectType,
+        source: &'s mut Source<R>,
+    ) -> Result<Option<NewValue<'s>>> {
+        if kind != ObjectType::String {
+            return Ok(self.load(kind, source)?.map(NewValue::Value));
+        }
+        Ok(Some(match source.text(INLINE_MAX_BYTES)? {
+            Text::Lent(Elem::Bytes(bytes)) => NewValue::Bytes(bytes),
+            Text::Lent(Elem::Int(int)) => NewValue::Value(Value::Str(Str::Int(int))),
+            Text::Own(bytes) => NewValue::Value(Value::Str(Str::Heap(Arc::new(bytes)))),
+        }))
+    }
+
     /// The value of type `kind` that follows in `source`; `None` for a collection without
     /// elements.
     pub fn load<R: Read>(
@@ -71,7 +88,9 @@ impl Loader {
     ) -> Result<Option<Value>> {
         let limits = self.limits;
         match kind {
-            ObjectType::String => string(source).map(|string| Some(Value::Str(string))),
+            ObjectType::String => {
+                Ok(self.load_new(kind, source)?.map(NewValue::into_value))
+            }
             ObjectType::List => self.list(source),
             ObjectType::ListZiplist => block(source, "List ziplist", |block| {
                 let mut list = List::default();
@@ -230,14 +249,6 @@ impl Loader {
         }
         Ok(non_empty_hash(hash))
     }
-}
-
-fn string<R: Read>(source: &mut Source<R>) -> Result<Str> {
-    Ok(match source.text(INLINE_MAX_BYTES)? {
-        Text::Lent(Elem::Int(int)) => Str::Int(int),
-        Text::Lent(Elem::Bytes(bytes)) => Str::new(bytes),
-        Text::Own(bytes) => Str::Heap(Arc::new(bytes)),
-    })
 }
 
 /// A score as text, behind its length; three lengths stand for what has no text.

@@ -8,6 +8,7 @@
 //! | [`load`], [`save`] | values |
 //! | [`reader`] | a whole stream, driven into a [`Sink`] |
 //! | [`file`] | files on disk: written whole or not at all, opened for loading |
+//! | [`ahead`] | reading a file beside what is made of it |
 //! | [`check`] | the program `redis-check-rdb` |
 //! | [`dump`] | one value with a footer, for DUMP and RESTORE |
 //! | [`error`] | what can be wrong, where, in Redis's sentences |
@@ -18,6 +19,7 @@
 //! To add a value type: its numbers are in [`types`] already; read it in [`load`], choose its type
 //! and write it in [`save`], and give the round-trip tests a generator of it.
 
+pub mod ahead;
 pub mod check;
 pub mod dump;
 pub mod elems;

@@ -13,7 +13,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::keyspace::value::Value;
+use crate::keyspace::shard::NewValue;
 use crate::persist::rdb::error::{Error, ErrorKind, Result};
 use crate::persist::rdb::load::{Limits, Loader};
 use crate::persist::rdb::source::Source;
@@ -28,14 +28,13 @@ use crate::persist::rdb::writer::Usage;
 const FIRST_CHECKSUM_VERSION: i64 = 5;
 
 /// A key with its value and what is known of it.
-#[derive(Debug)]
 pub struct Entry<'a> {
     /// Its database.
     pub db: u64,
     /// The key.
     pub key: &'a [u8],
-    /// The value.
-    pub value: Value,
+    /// The value. A short string is lent.
+    pub value: NewValue<'a>,
     /// When it expires, unix milliseconds. May lie in the past: what that means depends on who
     /// loads.
     pub expire_ms: Option<i64>,
@@ -349,7 +348,7 @@ impl<R: Read> Reader<R> {
         self.stage = Stage::Value;
         if kind == ObjectType::Module2 {
             self.module_value(pending.expire_ms, sink)?;
-        } else if let Some(value) = self.loader.load(kind, &mut self.source)? {
+        } else if let Some(value) = self.loader.load_new(kind, &mut self.source)? {
             let verdict = sink.entry(Entry {
                 db,
                 key: &self.key,

@@ -66,7 +66,7 @@ impl Sink for Collect {
         self.entries.push(Loaded {
             db: entry.db,
             key: entry.key.to_vec(),
-            value: entry.value,
+            value: entry.value.into_value(),
             expire_ms: entry.expire_ms,
             usage: entry.usage,
         });
