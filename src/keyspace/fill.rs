@@ -145,7 +145,11 @@ mod tests {
     #[test]
     fn a_key_that_is_there_is_told_or_replaced() {
         let keyspace = Keyspace::new(1);
-        assert!(keyspace.fill(&mut vec![newcomer(0, "a", "1")], false, 0).is_ok());
+        assert!(
+            keyspace
+                .fill(&mut vec![newcomer(0, "a", "1")], false, 0)
+                .is_ok()
+        );
         let mut again = vec![newcomer(0, "b", "2"), newcomer(0, "a", "3")];
         let told = keyspace.fill(&mut again, false, 0).err().unwrap();
         assert_eq!((told.db(), told.key()), (0, &b"a"[..]));
@@ -167,7 +171,11 @@ mod tests {
         let mut locked = keyspace.lock(ShardMask::only(shard));
         locked.shard(shard).unwrap().watch(0, b"a", &flag);
         drop(locked);
-        assert!(keyspace.fill(&mut vec![newcomer(0, "a", "1")], false, 0).is_ok());
+        assert!(
+            keyspace
+                .fill(&mut vec![newcomer(0, "a", "1")], false, 0)
+                .is_ok()
+        );
         assert!(flag.load(Ordering::Acquire));
     }
 }

@@ -48,9 +48,6 @@ const MAX_DEPTH: u32 = 26;
 /// How many slots ahead a walk asks for entries.
 const WALK_AHEAD: usize = 8;
 
-/// How many slots ahead a split asks for entries, whose keys it hashes.
-const SPLIT_AHEAD: usize = 12;
-
 /// Where an entry stands; valid until the table changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pos {
@@ -260,9 +257,7 @@ impl Table {
         let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
         let mut bounds = [(0u32, i64::MAX); 2];
         for (i, &s) in old.iter().enumerate() {
-            if let Some(later) = old.get(i + SPLIT_AHEAD) {
-                segment::prefetch_pointed(*later);
-            }
+            segment::prefetch_ahead(old, i);
             let Some(p) = pointer_of(s) else { continue };
             // SAFETY: the slot owns a live entry.
             let e = unsafe { EntryRef::from_raw(p) };

@@ -54,9 +54,10 @@ pub(in super::super) fn prefetch(p: *const u8) {
     let _ = p;
 }
 
-/// Asks for the first line of the entry that a slot points at, which holds a short key.
-pub(super) fn prefetch_pointed(slot: Slot) {
-    if let Some(p) = pointer_of(slot) {
+/// Asks for the first line, which holds a short key, of an entry behind the one at `at`.
+pub(super) fn prefetch_ahead(slots: &[Slot], at: usize) {
+    const AHEAD: usize = 12;
+    if let Some(p) = slots.get(at + AHEAD).and_then(|s| pointer_of(*s)) {
         prefetch(p.as_ptr());
     }
 }

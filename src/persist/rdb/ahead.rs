@@ -78,7 +78,9 @@ impl Read for ReadAhead {
             self.ended = next.is_empty();
             self.at = 0;
             // If it has enough of them, this one goes.
-            let _ = self.empty.try_send(std::mem::replace(&mut self.piece, next));
+            let _ = self
+                .empty
+                .try_send(std::mem::replace(&mut self.piece, next));
         }
         let left = self.piece.get(self.at..).unwrap_or_default();
         let count = left.len().min(room.len());
@@ -132,7 +134,10 @@ mod tests {
             let mut ahead = ReadAhead::begin(scope, Breaks(0)).unwrap();
             let mut read = Vec::new();
             let error = ahead.read_to_end(&mut read).unwrap_err();
-            assert_eq!((error.to_string().as_str(), read.len()), ("broken", 2 * PIECE));
+            assert_eq!(
+                (error.to_string().as_str(), read.len()),
+                ("broken", 2 * PIECE)
+            );
         });
     }
 }

@@ -88,9 +88,7 @@ impl Loader {
     ) -> Result<Option<Value>> {
         let limits = self.limits;
         match kind {
-            ObjectType::String => {
-                Ok(self.load_new(kind, source)?.map(NewValue::into_value))
-            }
+            ObjectType::String => Ok(self.load_new(kind, source)?.map(NewValue::into_value)),
             ObjectType::List => self.list(source),
             ObjectType::ListZiplist => block(source, "List ziplist", |block| {
                 let mut list = List::default();
