@@ -70,7 +70,8 @@ impl Sink for Collect {
 
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), String> {
         let key = (entry.db as u32, entry.key.to_vec());
-        self.0.insert(key, (entry.value.into_value(), entry.expire_ms));
+        self.0
+            .insert(key, (entry.value.into_value(), entry.expire_ms));
         Ok(())
     }
 }
