@@ -123,12 +123,11 @@ impl LoadTarget for Replay<'_> {
         self.status.loaded_bytes.store(0, Ordering::Relaxed);
     }
 
-    fn load_rdb(&mut self, input: &mut (dyn Read + Send)) -> Result<u64, String> {
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let progress = Some(Arc::clone(&self.status.loaded_bytes));
         // A key that is due by now may have been given more time by a command that follows.
         let mode = LoadMode {
             keep_due: true,
-            read_ahead: true,
             ..LoadMode::default()
         };
         match loading::load_stream(self.engine, input, mode, progress) {

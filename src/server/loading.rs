@@ -72,8 +72,6 @@ pub struct LoadMode {
     /// Replicas that were here before the start are to be told what is due and left out: its
     /// removal goes into the log. Nobody else writes there meanwhile.
     pub tell_due: bool,
-    /// The stream ends by itself, as a file does: it is read on a thread of its own.
-    pub read_ahead: bool,
     /// A key that is there already is replaced instead of refused (`DEBUG RELOAD MERGE`).
     pub replace: bool,
 }
@@ -295,7 +293,7 @@ pub fn reader_options(engine: &Engine) -> Options {
 /// What is wrong with it; keys that came before it are there.
 pub fn load_stream(
     engine: &Engine,
-    stream: impl Read + Send,
+    stream: impl Read,
     mode: LoadMode,
     progress: Option<Arc<AtomicU64>>,
 ) -> Result<(Loaded, Summary), Error> {
@@ -309,25 +307,41 @@ pub fn load_stream(
 pub fn load_stream_into(
     engine: &Engine,
     keyspace: &Keyspace,
-    stream: impl Read + Send,
+    stream: impl Read,
     mode: LoadMode,
     progress: Option<Arc<AtomicU64>>,
 ) -> Result<(Loaded, Summary), Error> {
-    let options = Options {
-        progress,
-        ..reader_options(engine)
-    };
     std::thread::scope(|scope| {
         let sink = EngineSink::new(scope, engine, keyspace, mode);
-        if !mode.read_ahead {
-            return read_into(sink, Reader::new(stream, options));
-        }
-        let ahead = ReadAhead::begin(scope, stream).map_err(|e| Error {
+        read_into(sink, Reader::new(stream, options(engine, progress)))
+    })
+}
+
+/// As [`load_stream`], of a file, which is read on a thread of its own.
+///
+/// # Errors
+/// As [`load_stream`].
+pub fn load_opened(
+    engine: &Engine,
+    file: LoadFile,
+    mode: LoadMode,
+    progress: Option<Arc<AtomicU64>>,
+) -> Result<(Loaded, Summary), Error> {
+    std::thread::scope(|scope| {
+        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode);
+        let ahead = ReadAhead::begin(scope, file).map_err(|e| Error {
             offset: 0,
             kind: ErrorKind::Io(e),
         })?;
-        read_into(sink, Reader::new(ahead, options))
+        read_into(sink, Reader::new(ahead, options(engine, progress)))
     })
+}
+
+fn options(engine: &Engine, progress: Option<Arc<AtomicU64>>) -> Options {
+    Options {
+        progress,
+        ..reader_options(engine)
+    }
 }
 
 fn read_into<R: Read>(
@@ -363,11 +377,7 @@ pub fn load_file(
     status.total_bytes.store(file.size, Ordering::Relaxed);
     status.loaded_bytes.store(0, Ordering::Relaxed);
     let progress = Some(Arc::clone(&status.loaded_bytes));
-    let mode = LoadMode {
-        read_ahead: true,
-        ..mode
-    };
-    let (loaded, _) = load_stream(engine, file, mode, progress).map_err(LoadError::Stream)?;
+    let (loaded, _) = load_opened(engine, file, mode, progress).map_err(LoadError::Stream)?;
     tracing::info!(
         "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
         loaded.keys,

@@ -43,7 +43,7 @@ pub trait LoadTarget {
 
     /// Loads the RDB file that `input` begins with, and returns its length in bytes; what is
     /// read beyond is no matter. Reports its own progress, and has logged what its error says.
-    fn load_rdb(&mut self, input: &mut (dyn Read + Send)) -> Result<u64, String>;
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String>;
 
     /// Applies one command. An error reply of the command itself is not a refusal.
     fn apply(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), Refusal>;

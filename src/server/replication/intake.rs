@@ -369,10 +369,9 @@ impl Serving {
     }
 
     /// Loads, on a thread that may block.
-    fn load(self, stream: impl Read + Send, into: &Keyspace) -> Result<Loaded, String> {
+    fn load(self, stream: impl Read, into: &Keyspace) -> Result<Loaded, String> {
         let mode = LoadMode {
             keep_due: true,
-            read_ahead: !self.from_socket,
             ..LoadMode::default()
         };
         let progress = Arc::clone(&self.repl.load.loaded_bytes);

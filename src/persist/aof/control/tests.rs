@@ -27,7 +27,7 @@ impl LoadTarget for Keys {
         self.total = total_bytes;
     }
 
-    fn load_rdb(&mut self, input: &mut (dyn Read + Send)) -> Result<u64, String> {
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let mut head = [0; 9];
         input.read_exact(&mut head).map_err(|e| e.to_string())?;
         let len = u64::from(u32::from_le_bytes(head[5..].try_into().unwrap()));

@@ -18,7 +18,7 @@ impl LoadTarget for Recorder {
         self.total = total_bytes;
     }
 
-    fn load_rdb(&mut self, input: &mut (dyn Read + Send)) -> Result<u64, String> {
+    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let mut head = [0; 6];
         input.read_exact(&mut head).map_err(|e| e.to_string())?;
         let mut body = vec![0; usize::from(head[5])];
