@@ -300,7 +300,7 @@ impl Engine {
         let expiry = match session.origin {
             Origin::Primary | Origin::Replay => ExpiryMode::Ignore,
             Origin::Client if Gate::REPLICA.among(gates) => ExpiryMode::Hide,
-            Origin::Client if Gate::PAUSED.among(gates) && self.pause.current(now_ms).is_some() => {
+            Origin::Client if Gate::PAUSED.among(gates) && self.pause.is_on(now_ms) => {
                 ExpiryMode::Hide
             }
             Origin::Client => ExpiryMode::Remove,
@@ -318,36 +318,6 @@ impl Engine {
             expired: Free::lazily(settings.memory.lazyfree_lazy_expire),
             replaced: Free::lazily(settings.memory.lazyfree_lazy_server_del),
         }
-    }
-
-    /// Milliseconds for which CLIENT PAUSE holds this command back, if it does; one that is refused
-    /// anyway is refused at once.
-    fn held_back(
-        &self,
-        ctx: &Ctx<'_>,
-        command: Option<&Command<Action>>,
-        args: &[&[u8]],
-        gates: u32,
-    ) -> Option<u64> {
-        if !Gate::PAUSED.among(gates) || ctx.session.origin != Origin::Client {
-            return None;
-        }
-        let now_ms = ctx.now_ms();
-        let Some((until, all)) = self.pause.current(now_ms) else {
-            self.shut_pause_gate(now_ms);
-            return None;
-        };
-        let command = command.filter(|c| c.spec.arity_ok(args.len()));
-        let mut flags = command?.spec.flags;
-        if command?.spec.name == "exec"
-            && let Some(q) = &ctx.session.multi
-        {
-            flags.insert(q.flags);
-        } else if ctx.session.multi.is_some() && !all {
-            return None;
-        }
-        let writes = flags.intersects(CommandFlags::WRITE.union(CommandFlags::MAY_REPLICATE));
-        (all || writes).then_some((until - now_ms).max(1) as u64)
     }
 
     #[expect(

@@ -17,6 +17,9 @@ use super::host::Host;
 use super::spec::CommandTable;
 use super::stats::{Stats, WorkerStats};
 
+/// For how long clients wait for a load instead of being told `LOADING`.
+const UNSEEN_LOAD_MS: i64 = 250;
+
 /// Conditions of the server that forbid or change commands, a bit each. Nearly always none is
 /// set, and one load finds that out.
 #[derive(Debug, Default)]
@@ -46,7 +49,7 @@ impl Gate {
     pub const AOF_FAILED: Gate = Gate(1 << 5);
     /// There are fewer good replicas than `min-replicas-to-write`.
     pub const FEW_REPLICAS: Gate = Gate(1 << 6);
-    /// `CLIENT PAUSE`.
+    /// Clients are held back; see [`Pause`].
     pub const PAUSED: Gate = Gate(1 << 7);
     /// More memory is used than `maxmemory`, and nothing can be evicted.
     pub const OUT_OF_MEMORY: Gate = Gate(1 << 8);
@@ -98,23 +101,41 @@ pub enum PauseReason {
     Client,
     /// Replicas catch up before the server ends.
     Shutdown,
+    /// A load has just begun, and may be over in a moment.
+    Loading,
 }
 
-/// Holding clients back: until when, and whether reads go on, for each reason.
+/// What a pause holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Commands that write.
+    Writes,
+    /// Every command.
+    All,
+    /// Commands that would be refused with `LOADING`.
+    DeniedWhileLoading,
+}
+
+/// Holding clients back: until when, and what, for each reason.
 #[derive(Debug, Default)]
 pub struct Pause {
-    state: Mutex<[Option<(i64, bool)>; 2]>,
+    state: Mutex<[Option<(i64, Held)>; 3]>,
     changed: Notify,
 }
 
 impl Pause {
-    /// The pause in force at `now_ms`: its end and whether all commands wait, or writes alone.
-    pub fn current(&self, now_ms: i64) -> Option<(i64, bool)> {
+    /// Whether anything is held back at `now_ms`.
+    pub fn is_on(&self, now_ms: i64) -> bool {
+        self.until(now_ms, |_| true).is_some()
+    }
+
+    /// The end of the pause in force at `now_ms` for a command that `concerns` names.
+    pub fn until(&self, now_ms: i64, concerns: impl Fn(Held) -> bool) -> Option<i64> {
         let state = self.state.lock();
-        let active = state.iter().flatten().filter(|(until, _)| *until > now_ms);
-        active
-            .copied()
-            .reduce(|(a, all_a), (b, all_b)| (a.max(b), all_a || all_b))
+        let held = state.iter().flatten();
+        held.filter(|(until, held)| *until > now_ms && concerns(*held))
+            .map(|(until, _)| *until)
+            .max()
     }
 
     /// Waits until a pause ends or `for_ms` have passed.
@@ -127,11 +148,12 @@ impl Pause {
         let _ = tokio::time::timeout(std::time::Duration::from_millis(for_ms), changed).await;
     }
 
-    fn slot(reason: PauseReason, state: &mut [Option<(i64, bool)>; 2]) -> &mut Option<(i64, bool)> {
-        let [client, shutdown] = state;
+    fn slot(reason: PauseReason, state: &mut [Option<(i64, Held)>; 3]) -> &mut Option<(i64, Held)> {
+        let [client, shutdown, loading] = state;
         match reason {
             PauseReason::Client => client,
             PauseReason::Shutdown => shutdown,
+            PauseReason::Loading => loading,
         }
     }
 }
@@ -180,16 +202,37 @@ impl Engine {
 
     /// Holds clients back until `until_ms`. A pause for the same reason that is still going on is
     /// prolonged and widened, never shortened.
-    pub fn hold_clients(&self, reason: PauseReason, now_ms: i64, until_ms: i64, all: bool) {
+    pub fn hold_clients(&self, reason: PauseReason, now_ms: i64, until_ms: i64, held: Held) {
         {
             let mut state = self.pause.state.lock();
             let slot = Pause::slot(reason, &mut state);
-            let (old_until, old_all) = slot
-                .filter(|(until, _)| *until > now_ms)
-                .unwrap_or((0, false));
-            *slot = Some((until_ms.max(old_until), all || old_all));
+            let before = slot.filter(|(until, _)| *until > now_ms);
+            let (old_until, old_held) = before.unwrap_or((0, held));
+            let all = held == Held::All || old_held == Held::All;
+            *slot = Some((until_ms.max(old_until), if all { Held::All } else { held }));
         }
         self.gates.set(Gate::PAUSED, true);
+    }
+
+    /// The data set is about to be replaced, or is being loaded from now on: what needs it is
+    /// refused, after a moment in which it waits. A small data set is there before that moment is
+    /// over, as it is in Redis, which stops what it saves, empties itself and loads between two
+    /// commands. Called again where the next of these begins, each has its own moment.
+    pub fn begin_loading(&self, now_ms: i64) {
+        let until_ms = now_ms.saturating_add(UNSEEN_LOAD_MS);
+        self.hold_clients(
+            PauseReason::Loading,
+            now_ms,
+            until_ms,
+            Held::DeniedWhileLoading,
+        );
+        self.gates.set(Gate::LOADING, true);
+    }
+
+    /// The data set is there, or will not come.
+    pub fn end_loading(&self, now_ms: i64) {
+        self.gates.set(Gate::LOADING, false);
+        self.release_clients(PauseReason::Loading, now_ms);
     }
 
     /// Ends a pause.
@@ -201,7 +244,7 @@ impl Engine {
 
     /// Lets commands pass again without a look at the pause, once there is none.
     pub fn shut_pause_gate(&self, now_ms: i64) {
-        let over = || self.pause.current(now_ms).is_none();
+        let over = || !self.pause.is_on(now_ms);
         if over() {
             self.gates.set(Gate::PAUSED, false);
             // Another one may have begun in between.

@@ -163,7 +163,7 @@ impl Engine {
             return Room::Enough;
         }
         let now_ms = clock::unix_ms();
-        if Gate::PAUSED.among(gates) && self.pause.current(now_ms).is_some() {
+        if Gate::PAUSED.among(gates) && self.pause.is_on(now_ms) {
             return Room::Enough;
         }
         match search(settings, now_ms) {

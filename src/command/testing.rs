@@ -289,6 +289,18 @@ impl TestClient {
         (!bytes.is_empty()).then(|| Resp::decode(&mut &bytes[..]).to_string())
     }
 
+    /// For how long a pause holds this command back; it has not run then.
+    pub fn paused_ms(&mut self, line: &str) -> Option<u64> {
+        let args = args::split_args(line.as_bytes()).unwrap();
+        let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
+        let mut reply = Reply::new(self.proto);
+        let requests: &[&[&[u8]]] = &[&args];
+        let ran = self
+            .engine
+            .run(&mut self.scratch, &mut self.session, requests, &mut reply);
+        ran.paused_ms
+    }
+
     /// Runs requests as a connection does that read them at once.
     pub fn pipeline(&mut self, requests: &[&[&[u8]]]) -> Vec<Resp> {
         let mut reply = Reply::new(self.proto);

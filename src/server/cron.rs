@@ -72,7 +72,7 @@ fn may_expire(engine: &Engine) -> bool {
     if Gate::REPLICA.among(gates) || Gate::LOADING.among(gates) {
         return false;
     }
-    let paused = Gate::PAUSED.among(gates) && engine.pause.current(clock::unix_ms()).is_some();
+    let paused = Gate::PAUSED.among(gates) && engine.pause.is_on(clock::unix_ms());
     engine.active_expire.load(Ordering::Relaxed) && !paused
 }
 

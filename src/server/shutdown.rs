@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::base::clock;
-use crate::command::engine::{Engine, PauseReason};
+use crate::command::engine::{Engine, Held, PauseReason};
 use crate::command::host::ShutdownRequest;
 use crate::config::ShutdownOptions;
 use crate::keyspace::locks::ShardMask;
@@ -194,7 +194,7 @@ impl Shutdown {
     fn hold_writes(&self) {
         let now_ms = clock::unix_ms();
         self.engine
-            .hold_clients(PauseReason::Shutdown, now_ms, i64::MAX, false);
+            .hold_clients(PauseReason::Shutdown, now_ms, i64::MAX, Held::Writes);
         drop(self.engine.keyspace.lock(ShardMask::ALL));
     }
 

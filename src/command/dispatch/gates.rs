@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 use super::super::ctx::Ctx;
-use super::super::engine::{Engine, Gate};
+use super::super::engine::{Engine, Gate, Held};
 use super::super::families::Action;
 use super::super::session::Origin;
 use super::super::spec::{Command, CommandFlags};
@@ -75,6 +75,44 @@ impl Engine {
             return Ok(None);
         }
         Ok(Some((command, action)))
+    }
+
+    /// Milliseconds for which a pause holds this command back, if it does; one that is refused
+    /// anyway is refused at once.
+    pub(super) fn held_back(
+        &self,
+        ctx: &Ctx<'_>,
+        command: Option<&Command<Action>>,
+        args: &[&[u8]],
+        gates: u32,
+    ) -> Option<u64> {
+        if !Gate::PAUSED.among(gates) || ctx.session.origin != Origin::Client {
+            return None;
+        }
+        let now_ms = ctx.now_ms();
+        if !self.pause.is_on(now_ms) {
+            self.shut_pause_gate(now_ms);
+            return None;
+        }
+        let command = command.filter(|c| c.spec.arity_ok(args.len()))?;
+        let mut flags = command.spec.flags;
+        let mut denied_while_loading = !flags.contains(CommandFlags::LOADING);
+        let mut queued = false;
+        if let Some(q) = &ctx.session.multi {
+            if command.spec.name == "exec" {
+                flags.insert(q.flags);
+                denied_while_loading |= q.denies_loading;
+            } else {
+                queued = true;
+            }
+        }
+        let writes = flags.intersects(CommandFlags::WRITE.union(CommandFlags::MAY_REPLICATE));
+        let until = self.pause.until(now_ms, |held| match held {
+            Held::All => true,
+            Held::Writes => writes && !queued,
+            Held::DeniedWhileLoading => denied_while_loading,
+        })?;
+        Some((until - now_ms).max(1) as u64)
     }
 
     /// The refusal of a command that does not exist. A browser that was made to talk to us sends

@@ -17,7 +17,7 @@ use super::{Family, Locks, help};
 use crate::base::num;
 use crate::client::ClientKind;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::command::engine::PauseReason;
+use crate::command::engine::{Held, PauseReason};
 use crate::command::session::ReplyMode;
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
@@ -134,10 +134,10 @@ pub fn no_touch(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
 
 /// `CLIENT PAUSE timeout [WRITE | ALL]`
 pub fn pause(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let all = match args.get(3) {
-        None => true,
-        Some(mode) if mode.eq_ignore_ascii_case(b"all") => true,
-        Some(mode) if mode.eq_ignore_ascii_case(b"write") => false,
+    let held = match args.get(3) {
+        None => Held::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"all") => Held::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => Held::Writes,
         Some(_) => {
             return Err(CommandError::new(
                 "ERR CLIENT PAUSE mode must be WRITE or ALL",
@@ -155,7 +155,7 @@ pub fn pause(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         .ok_or(CommandError::new("ERR timeout is out of range"))?;
     let now_ms = ctx.now_ms();
     ctx.engine
-        .hold_clients(PauseReason::Client, now_ms, until, all);
+        .hold_clients(PauseReason::Client, now_ms, until, held);
     reply.ok();
     Ok(Effect::None)
 }

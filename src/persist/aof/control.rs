@@ -350,7 +350,14 @@ impl Aof {
         let on_fatal = Arc::clone(&self.on_fatal);
         let writer = Writer::start(cursor, target, options.policy, status, on_fatal)
             .map_err(|e| failed("Can't start the AOF writer's thread".to_owned(), e))?;
-        self.life.lock().writer = Some(Arc::new(writer));
+        let mut life = self.life.lock();
+        // Who changed the settings meanwhile found no writer to tell.
+        let now = *self.options.lock();
+        if now.policy != options.policy {
+            writer.configure(now.policy);
+        }
+        self.log.set_annotations(now.timestamps);
+        life.writer = Some(Arc::new(writer));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::engine::{BackgroundSync, Engine, Next, Open, Policy, Rotated, Rotation};
 use super::folder::strerror;
 use super::sink::{AofFile, Target};
-use super::status::Status;
+use super::status::{Fsync, Status};
 use crate::base::clock;
 use crate::oplog::durable::Need;
 use crate::oplog::log::{Cursor, Log, Position, WakeHandle};
@@ -123,9 +123,12 @@ impl Writer {
         }
     }
 
-    /// Changes the policy.
+    /// Changes the policy. Under `always`, replies wait for the disk from here on.
     pub fn configure(&self, policy: Policy) {
         self.order(Order::Configure(policy));
+        if policy.fsync == Fsync::Always && !policy.no_sync_during_snapshot {
+            self.log.durability().set_need(Need::Synced);
+        }
     }
 
     /// Blocks until what the log holds now is in the file and on disk, or cannot be. Returns the

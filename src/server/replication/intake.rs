@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::base::clock;
-use crate::command::engine::Gate;
 use crate::keyspace::locks::Keyspace;
 use crate::keyspace::unit::Garbage;
 use crate::persist::rdb::file::{LoadFile, reason, sync_dir};
@@ -217,7 +216,7 @@ impl Intake {
         } else if self.into == Destination::Keyspace {
             self.repl.empty().await;
         }
-        self.repl.engine.gates.set(Gate::LOADING, false);
+        self.repl.engine.end_loading(clock::unix_ms());
         self.repl.load.active.store(false, Ordering::Relaxed);
     }
 
@@ -342,12 +341,14 @@ impl Serving {
     /// Stops everything that works on the present data, and removes it.
     async fn stop(repl: &Arc<Replication>, from_socket: bool) -> Serving {
         // From here on REPLICAOF, which would drop us halfway, is told to wait.
-        repl.engine.gates.set(Gate::LOADING, true);
+        repl.engine.begin_loading(clock::unix_ms());
         repl.stop_savers().await;
         repl.detach().await;
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
         repl.mark_loading(false);
+        repl.engine.begin_loading(clock::unix_ms());
         repl.empty().await;
+        repl.engine.begin_loading(clock::unix_ms());
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         Serving {
             repl: Arc::clone(repl),
@@ -360,7 +361,9 @@ impl Serving {
     async fn beside(repl: &Arc<Replication>, same: bool) -> Serving {
         repl.stop_savers().await;
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-        repl.engine.gates.set(Gate::LOADING, !same);
+        if !same {
+            repl.engine.begin_loading(clock::unix_ms());
+        }
         repl.mark_loading(same);
         Serving {
             repl: Arc::clone(repl),
@@ -464,7 +467,7 @@ impl Replication {
         self.create_backlog();
         self.saver.functions.lock().clone_from(&loaded.functions);
         self.engine.keyspace.add_dirty(1);
-        self.engine.gates.set(Gate::LOADING, false);
+        self.engine.end_loading(clock::unix_ms());
         self.load.active.store(false, Ordering::Relaxed);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         if let Some(append_only) = self.append_only.get() {

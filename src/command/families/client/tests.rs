@@ -1,5 +1,6 @@
 //! Tests of the CLIENT command.
 
+use crate::command::engine::Held;
 use crate::command::testing::TestServer;
 
 #[test]
@@ -138,10 +139,9 @@ fn a_pause_holds_back_what_it_names() {
     let mut t = TestServer::new();
     assert_eq!(t.run("CLIENT PAUSE 1000 WRITE"), "+OK");
     assert_eq!(t.run("GET k"), "nil");
-    assert_eq!(
-        t.engine.pause.current(1_700_000_000_999),
-        Some((1_700_000_001_000, false))
-    );
+    let until = |concerns: fn(Held) -> bool| t.engine.pause.until(1_700_000_000_999, concerns);
+    assert_eq!(until(|held| held == Held::Writes), Some(1_700_000_001_000));
+    assert_eq!(until(|held| held == Held::All), None);
     assert_eq!(t.run("CLIENT UNPAUSE"), "+OK");
     assert_eq!(t.run("SET k v"), "+OK");
     t.run("CLIENT PAUSE 100 ALL");
@@ -161,6 +161,31 @@ fn a_pause_holds_back_what_it_names() {
     assert_eq!(
         t.run("CLIENT PAUSE 1 x"),
         "-ERR CLIENT PAUSE mode must be WRITE or ALL"
+    );
+}
+
+#[test]
+fn a_load_is_told_only_when_it_lasts() {
+    let mut t = TestServer::new();
+    let mut c = t.client();
+    t.engine.begin_loading(1_700_000_000_000);
+    assert_eq!(t.run("CLIENT ID"), ":1");
+    assert_eq!(
+        c.paused_ms("GET k"),
+        Some(250),
+        "it may be over in a moment"
+    );
+    assert_eq!(c.paused_ms("REPLICAOF NO ONE"), Some(250));
+    t.advance(250);
+    let loading = "-LOADING Redis is loading the dataset in memory";
+    assert_eq!(t.run("GET k"), loading);
+    t.engine.end_loading(1_700_000_000_250);
+    t.engine.begin_loading(1_700_000_000_250);
+    t.engine.end_loading(1_700_000_000_250);
+    assert_eq!(
+        t.run("GET k"),
+        "nil",
+        "nobody waits for a load that is over"
     );
 }
 

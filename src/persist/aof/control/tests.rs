@@ -549,3 +549,13 @@ fn a_folder_that_cannot_be_made_fails_the_rewrite_at_once() {
         (State::Off, false, false)
     );
 }
+
+#[test]
+fn replies_wait_for_the_disk_as_soon_as_always_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::boot(dir.path(), options());
+    let mut always = options();
+    always.policy.fsync = Fsync::Always;
+    server.aof.configure(always);
+    assert_eq!(server.log.durability().need(), Need::Synced);
+}
