@@ -254,7 +254,9 @@ impl Feed {
 
     /// Gives the replica its data set. Whether the stream follows.
     async fn deliver(&mut self, deliveries: &mut Deliveries) -> io::Result<bool> {
-        let mut alive = tokio::time::interval(Duration::from_secs(1));
+        const PERIOD: Duration = Duration::from_secs(1);
+        let begun = tokio::time::Instant::now();
+        let mut alive = tokio::time::interval_at(begun + PERIOD, PERIOD);
         let mut in_pieces = None;
         loop {
             let delivery = tokio::select! {
