@@ -4,8 +4,10 @@
 use std::pin::Pin;
 
 use super::ctx::{CommandError, Suspended};
+use super::engine::Engine;
 use super::session::ReplicaFacts;
 use crate::config::Change;
+use crate::keyspace::sizes::SizeSums;
 use crate::keyspace::unit::{Event, Garbage};
 use crate::keyspace::value::{Value, ValueRef};
 
@@ -62,7 +64,7 @@ pub trait Host: Send + Sync {
     fn reset_stats(&self);
 
     /// The text of INFO: `sections` in lower case, none for the default ones; `databases` is what
-    /// the section Keyspace tells.
+    /// the sections Keyspace and Keysizes tell.
     fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
         let _ = (sections, databases);
         String::new()
@@ -84,6 +86,11 @@ pub trait Host: Send + Sync {
         None
     }
 
+    /// Threads for what takes long, where there are any.
+    fn aside(&self) -> Option<&dyn Aside> {
+        None
+    }
+
     /// Replication, where there is any.
     fn replication(&self) -> Option<&dyn Replicating> {
         None
@@ -91,7 +98,7 @@ pub trait Host: Send + Sync {
 }
 
 /// What INFO tells of a database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DbInfo {
     /// Keys.
     pub keys: u64,
@@ -101,6 +108,18 @@ pub struct DbInfo {
     pub average_ttl_ms: i64,
     /// Hashes with fields that have an expiry.
     pub timed: u64,
+    /// How large the values are.
+    pub sizes: SizeSums,
+}
+
+/// Work that takes long and needs no worker.
+pub type Work = Box<dyn FnOnce(&Engine) + Send>;
+
+/// Threads beside the workers.
+pub trait Aside {
+    /// Runs `work` on a thread of its own, which gives way to those that serve clients. If there
+    /// can be no such thread, `work` is dropped.
+    fn run(&self, work: Work);
 }
 
 /// The process's memory.

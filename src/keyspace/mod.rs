@@ -17,6 +17,7 @@ pub mod hash;
 pub mod lfu;
 pub mod locks;
 pub mod shard;
+pub mod sizes;
 pub mod snapshot;
 pub mod table;
 pub mod unit;

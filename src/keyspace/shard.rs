@@ -17,8 +17,9 @@ use smallvec::SmallVec;
 
 use super::entry::{Entry, EntryRef, Meta};
 use super::locks::ShardMask;
+use super::sizes::SizeClass;
 use super::table::{Pos, Table};
-use super::value::{Str, Value, ValueRef};
+use super::value::{Str, Value, ValueKind, ValueRef};
 use super::waiters::{Needs, Ready, Ticket, Waiters};
 
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
@@ -63,6 +64,26 @@ impl Captured {
     pub fn copied_bytes(&self) -> usize {
         self.entry.as_ref().size_bytes() + size_of::<Captured>()
     }
+}
+
+/// What an edit did to a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Edited {
+    /// Whether it changed at all.
+    pub changed: bool,
+    /// Where it was counted by its length.
+    pub before: SizeClass,
+    /// Where it is to be counted now.
+    pub after: SizeClass,
+}
+
+impl Edited {
+    /// Nothing.
+    pub const NOTHING: Edited = Edited {
+        changed: false,
+        before: SizeClass::NONE,
+        after: SizeClass::NONE,
+    };
 }
 
 /// A client's watch on a key.
@@ -250,6 +271,8 @@ impl Shard {
             if !replace {
                 return Err(entry);
             }
+            let before = d.table.entry(pos).map_or(SizeClass::NONE, EntryRef::size_class);
+            d.table.note_size(before, entry.as_ref().size_class());
             let key = entry.as_ref().key().to_vec();
             self.rebuild(db, pos, &key, |_| entry);
             return Ok(());
@@ -296,15 +319,26 @@ impl Shard {
                         && super::value::integer_text(b).is_none() =>
                 {
                     e.set_access(meta.access);
-                    e.overwrite_bytes(b)
+                    let before = e.as_ref().size_class();
+                    let done = e.overwrite_bytes(b);
+                    if done {
+                        let after = SizeClass::of(ValueKind::String, b.len());
+                        d.table.note_size(before, after);
+                    }
+                    done
                 }
                 _ => false,
             };
             if !in_place {
+                let (mut before, mut after) = (SizeClass::NONE, SizeClass::NONE);
                 d.table.replace_with(pos, |old| {
+                    before = old.as_ref().size_class();
                     replaced = Some(old);
-                    value.into_entry(key, meta)
+                    let new = value.into_entry(key, meta);
+                    after = new.as_ref().size_class();
+                    new
                 });
+                d.table.note_size(before, after);
             }
             if uncaptured && let Some(entry) = replaced.take() {
                 let db = d.label;
@@ -315,27 +349,29 @@ impl Shard {
         replaced
     }
 
-    /// Gives the entry at `pos` to `change`, which edits it in place and says whether it changed.
+    /// Gives the entry at `pos` to `change`, which edits it in place and says what became of it.
     pub fn edit<R>(
         &mut self,
         db: usize,
         pos: Pos,
         key: &[u8],
-        change: impl FnOnce(super::entry::EntryMut<'_>) -> (R, bool),
+        change: impl FnOnce(super::entry::EntryMut<'_>) -> (R, Edited),
     ) -> Option<R> {
         self.capture(db, pos);
         let table = &mut self.dbs.get_mut(db)?.table;
         let before = table.entry(pos)?.next_field_expiry();
-        let (result, changed) = change(table.entry_mut(pos)?);
+        let (result, edited) = change(table.entry_mut(pos)?);
         let after = table.entry(pos)?.next_field_expiry();
         table.note_fields(pos, before, after);
-        if changed {
+        table.note_size(edited.before, edited.after);
+        if edited.changed {
             self.touched(db, key);
         }
         Some(result)
     }
 
-    /// Replaces the entry at `pos` by what `change` makes of it.
+    /// Replaces the entry at `pos` by what `change` makes of it. If the value's length is another
+    /// one, the caller tells the table.
     pub fn rebuild(
         &mut self,
         db: usize,

@@ -39,6 +39,7 @@ use self::segment::{
     tag_of, tagged,
 };
 use super::entry::{Entry, EntryMut, EntryRef};
+use super::sizes::{SizeClass, Sizes};
 
 pub(super) use self::segment::prefetch;
 
@@ -67,6 +68,7 @@ pub struct Table {
     volatile: usize,
     /// Hashes with fields that have an expiry.
     timed: usize,
+    sizes: Sizes,
 }
 
 // SAFETY: the table owns its entries, which are `Send + Sync`.
@@ -85,6 +87,7 @@ impl Table {
             len: 0,
             volatile: 0,
             timed: 0,
+            sizes: Sizes::default(),
         }
     }
 
@@ -106,6 +109,17 @@ impl Table {
     /// Number of hashes with fields that have an expiry.
     pub fn timed_len(&self) -> usize {
         self.timed
+    }
+
+    /// How large the values are.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// Follows a value whose length may have changed in place.
+    #[inline]
+    pub fn note_size(&mut self, before: SizeClass, after: SizeClass) {
+        self.sizes.moved(before, after);
     }
 
     /// Slots allocated, taken or not.
@@ -183,8 +197,9 @@ impl Table {
         self.pointer(pos).map(|p| unsafe { EntryRef::from_raw(p) })
     }
 
-    /// The entry at a position, to be changed in place. Its expiry does not change this way, and
-    /// whoever changes that of its fields says so by [`Table::note_fields`].
+    /// The entry at a position, to be changed in place. Its expiry does not change this way;
+    /// whoever changes that of its fields says so by [`Table::note_fields`], and whoever changes
+    /// its length by [`Table::note_size`].
     #[inline]
     pub fn entry_mut(&mut self, pos: Pos) -> Option<EntryMut<'_>> {
         // SAFETY: the table owns the entry and is mutably borrowed.
@@ -201,6 +216,7 @@ impl Table {
             self.depth = 0;
         }
         self.len += 1;
+        self.sizes.add(entry.as_ref().size_class());
         if expire_ms.is_some() {
             self.volatile += 1;
         }
@@ -326,16 +342,21 @@ impl Table {
             debug_assert!(fits, "they fit into the chunks they were in");
         }
         self.len -= 1;
+        self.sizes.remove(entry.as_ref().size_class());
         if expire_ms.is_some() {
             self.volatile -= 1;
         }
         if self.len == 0 {
+            let sizes = std::mem::take(&mut self.sizes);
             *self = Table::new(self.shard_bits);
+            // The next key is likely to come soon.
+            self.sizes = sizes;
         }
         Some(entry)
     }
 
-    /// Replaces the entry at a position by what `f` makes of it; the key must stay the same.
+    /// Replaces the entry at a position by what `f` makes of it; the key must stay the same, and
+    /// whoever changes the value's length tells it by [`Table::note_size`].
     pub fn replace_with(&mut self, pos: Pos, f: impl FnOnce(Entry) -> Entry) {
         let Some(seg) = self.segments.get_mut(pos.segment as usize) else {
             return;

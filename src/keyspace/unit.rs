@@ -21,9 +21,10 @@ pub use types::{
 use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
 use super::locks::{Keyspace, Locked, ShardMask};
-use super::shard::{NewValue, Shard, WatchFlag};
+use super::shard::{Edited, NewValue, Shard, WatchFlag};
+use super::sizes::SizeClass;
 use super::table::Pos;
-use super::value::{Collection, Str, StrRef, Value, ValueRef};
+use super::value::{Collection, Str, StrRef, Value, ValueKind, ValueRef};
 use crate::oplog::effect::UnitEffects;
 
 /// The locked shards of a unit and what came of it.
@@ -409,10 +410,16 @@ impl<'a> Unit<'a> {
             }
             match e.collection::<T>() {
                 Some(c) => {
+                    let before = c.size_class();
                     let (result, changes) = change(c);
-                    (Some((result, changes, c.is_empty())), changes > 0)
+                    let edited = Edited {
+                        changed: changes > 0,
+                        before,
+                        after: c.size_class(),
+                    };
+                    (Some((result, changes, c.is_empty())), edited)
                 }
-                None => (None, false),
+                None => (None, Edited::NOTHING),
             }
         });
         let Some(Some((result, changes, empty))) = edited else {
@@ -468,10 +475,18 @@ impl<'a> Unit<'a> {
             e.set_access(options.touched(e.as_ref().access()));
             match e.heap() {
                 Some(shared) => {
-                    let (result, changed) = change(std::sync::Arc::make_mut(shared));
-                    (Some((result, changed)), changed)
+                    let bytes = std::sync::Arc::make_mut(shared);
+                    let before = SizeClass::of(ValueKind::String, bytes.len());
+                    let (result, changed) = change(bytes);
+                    let after = SizeClass::of(ValueKind::String, bytes.len());
+                    let edited = Edited {
+                        changed,
+                        before,
+                        after,
+                    };
+                    (Some((result, changed)), edited)
                 }
-                None => (None, false),
+                None => (None, Edited::NOTHING),
             }
         });
         match edited {
@@ -495,8 +510,15 @@ impl<'a> Unit<'a> {
         };
         let done = shard.edit(db, pos, key, |mut e| {
             e.set_access(options.touched(e.as_ref().access()));
-            let done = e.overwrite_int(n);
-            (done, done)
+            let before = e.as_ref().size_class();
+            let changed = e.overwrite_int(n);
+            let after = e.as_ref().size_class();
+            let edited = Edited {
+                changed,
+                before,
+                after,
+            };
+            (changed, edited)
         });
         let done = done == Some(true);
         self.counters.dirty += u64::from(done);

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use crate::command::ctx::{CommandError, Later, Suspended};
 use crate::command::engine::Engine;
 use crate::command::host::{
-    DbInfo, EmptyFile, Host, Memory, Persistence, ReloadRequest, Replicating, ShutdownRequest,
+    Aside, DbInfo, EmptyFile, Host, Memory, Persistence, ReloadRequest, Replicating,
+    ShutdownRequest, Work,
 };
 use crate::config::{Change, Settings};
 use crate::keyspace::locks::ShardMask;
@@ -31,7 +32,7 @@ use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
-use super::snapshotting::Progress;
+use super::snapshotting::{self, Progress};
 
 /// The parts above the commands.
 pub struct Parts {
@@ -167,6 +168,10 @@ impl Host for ServerHost {
         self.parts.get().map(|p| p as &dyn Persistence)
     }
 
+    fn aside(&self) -> Option<&dyn Aside> {
+        self.parts.get().map(|p| p as &dyn Aside)
+    }
+
     fn replication(&self) -> Option<&dyn Replicating> {
         let parts = self.parts.get()?;
         Some(&parts.replication)
@@ -210,6 +215,20 @@ fn ok_or_error(result: Result<(), CommandError>) -> Later {
         Ok(()) => r.ok(),
         Err(e) => r.error(e.0.as_bytes()),
     })
+}
+
+impl Aside for Arc<Parts> {
+    fn run(&self, work: Work) {
+        let engine = Arc::clone(&self.engine);
+        let thread = std::thread::Builder::new().name("aside".to_owned());
+        let begun = thread.spawn(move || {
+            snapshotting::yield_to_clients();
+            work(&engine);
+        });
+        if let Err(e) = begun {
+            tracing::warn!("Can't begin a thread: {e}");
+        }
+    }
 }
 
 impl Persistence for Arc<Parts> {

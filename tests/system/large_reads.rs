@@ -118,3 +118,49 @@ fn a_pipeline_is_read_to_its_end_before_its_client_reads_a_reply() {
     }
     assert_eq!(client.text(&["ping"]), "PONG");
 }
+
+#[test]
+fn a_large_sort_is_stored_in_its_place_and_replayed_as_it_was() {
+    let server = Setup::russet().set("appendonly", &["yes"]).start();
+    let mut client = server.client();
+    fill(&mut client);
+    let mut weights = BytesMut::new();
+    for i in 0..ELEMENTS {
+        let key = [b"weight:".to_vec(), element(i)].concat();
+        let weight = ((ELEMENTS - i) * 10).to_string();
+        encode(&mut weights, &[b"set", key.as_slice(), weight.as_bytes()]);
+    }
+    client.send_bytes(&weights).unwrap();
+    for _ in 0..ELEMENTS {
+        client.receive().unwrap();
+    }
+    let stored = client.int(&["sort", "list", "alpha", "desc", "store", "plain"]);
+    assert_eq!(stored, ELEMENTS as i64);
+    let mut pipeline = BytesMut::new();
+    for request in [
+        "set by old",
+        "sort list by weight:* get # get weight:* get none:* limit 0 20000 store by",
+        "rpop by",
+        "sort set by weight:* limit 40000 1 store plain2",
+        "exists plain2",
+        "sort set limit 0 2 store by2",
+    ] {
+        encode(&mut pipeline, &request.split(' ').collect::<Vec<_>>());
+    }
+    client.send_bytes(&pipeline).unwrap();
+    let mut next = || client.receive().unwrap();
+    assert_eq!(next(), Reply::SimpleString(b"OK".to_vec()));
+    assert_eq!(next(), Reply::Integer(60_000));
+    assert_eq!(next(), Reply::BulkString(Vec::new()));
+    assert_eq!(next(), Reply::Integer(0));
+    assert_eq!(next(), Reply::Integer(0));
+    assert!(matches!(next(), Reply::Error(_)));
+    let mut backwards: Vec<Vec<u8>> = (0..ELEMENTS).map(element).collect();
+    backwards.reverse();
+    assert!(bulks(client.call(&["lrange", "plain", "0", "-1"])) == backwards);
+    let first = bulks(client.call(&["lrange", "by", "0", "2"]));
+    assert_eq!(first, [element(ELEMENTS - 1), b"10".to_vec(), Vec::new()]);
+    let before = client.digest();
+    client.ok(&["debug", "loadaof"]);
+    assert_eq!(client.digest(), before);
+}

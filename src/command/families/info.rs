@@ -2,6 +2,7 @@
 
 use crate::keyspace::locks::{SHARDS, ShardMask};
 use crate::keyspace::shard::Shard;
+use crate::keyspace::sizes::SizeSums;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
@@ -39,7 +40,7 @@ fn databases(ctx: &mut Ctx<'_>) -> Vec<DbInfo> {
         }
     }
     let now_ms = ctx.now_ms();
-    sums.iter().map(|s| s.finish(now_ms)).collect()
+    sums.into_iter().map(|s| s.finish(now_ms)).collect()
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +48,7 @@ struct Sum {
     keys: u64,
     volatile: u64,
     timed: u64,
+    sizes: SizeSums,
     sampled: u64,
     expiries_ms: i128,
 }
@@ -54,9 +56,13 @@ struct Sum {
 fn add(shard: &Shard, sums: &mut [Sum]) {
     for (n, sum) in sums.iter_mut().enumerate() {
         let Some(db) = shard.db(n) else { continue };
+        if db.table.is_empty() {
+            continue;
+        }
         sum.keys += db.table.len() as u64;
         sum.volatile += db.table.volatile_len() as u64;
         sum.timed += db.table.timed_len() as u64;
+        sum.sizes.add(db.table.sizes());
         if db.table.volatile_len() > 0 {
             let (expiries_ms, sampled) = db.table.sample_expiries(0);
             sum.expiries_ms += expiries_ms;
@@ -66,7 +72,7 @@ fn add(shard: &Shard, sums: &mut [Sum]) {
 }
 
 impl Sum {
-    fn finish(&self, now_ms: i64) -> DbInfo {
+    fn finish(self, now_ms: i64) -> DbInfo {
         let average = self
             .expiries_ms
             .checked_div(i128::from(self.sampled))
@@ -82,6 +88,10 @@ impl Sum {
             volatile: self.volatile,
             average_ttl_ms,
             timed: self.timed,
+            sizes: self.sizes,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::super::sizes::SizeClass;
 use super::super::value::{Collection, INLINE_MAX_BYTES, StrRef, ValueKind, ValueRef};
 use super::super::value::{hash::Hash, list::List, set::Set, stream::Stream, zset::Zset};
 use super::{
@@ -145,6 +146,18 @@ impl<'a> EntryRef<'a> {
                 Kind::Zset => ValueRef::Zset(&*area.cast::<Zset>()),
                 Kind::Hash => ValueRef::Hash(&*area.cast::<Hash>()),
                 Kind::Stream => ValueRef::Stream(&*area.cast::<Stream>()),
+            }
+        }
+    }
+
+    /// Where the value is counted by its length.
+    #[inline]
+    pub fn size_class(self) -> SizeClass {
+        match self.kind() {
+            Kind::Inline => SizeClass::of(ValueKind::String, self.vlen()),
+            kind => {
+                let value = self.area_value(kind);
+                SizeClass::of(value.kind(), value.len())
             }
         }
     }

@@ -4,6 +4,8 @@
 //! each), a replica's clients do not see them, and the link to a primary and the replay of a file
 //! see them as any other. A hash whose last field goes this way goes too.
 
+use super::super::shard::Edited;
+use super::super::value::Collection;
 use super::super::value::hash::Hash;
 use super::{ExpiryMode, NotifyClass, Unit};
 
@@ -68,8 +70,9 @@ impl Unit<'_> {
         };
         let removed = shard.edit(db, pos, key, |entry| {
             let Some(hash) = entry.collection::<Hash>() else {
-                return (0, false);
+                return (0, Edited::NOTHING);
             };
+            let before = hash.size_class();
             let mut removed = 0;
             for field in fields.iter().filter(|field| hash.remove(**field)) {
                 removed += 1;
@@ -77,7 +80,12 @@ impl Unit<'_> {
                     effects.push(db as u32, &[b"HDEL", key, field]);
                 }
             }
-            (removed, removed > 0)
+            let edited = Edited {
+                changed: removed > 0,
+                before,
+                after: hash.size_class(),
+            };
+            (removed, edited)
         });
         let removed = removed.unwrap_or(0);
         self.counters.expired_fields += removed as u64;

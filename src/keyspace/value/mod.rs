@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::sizes::SizeClass;
 use crate::base::num;
 
 use hash::Hash;
@@ -122,7 +123,10 @@ impl<'a> StrRef<'a> {
     /// Length in bytes of the string's text.
     pub fn len(self) -> usize {
         match self {
-            StrRef::Int(n) => itoa::Buffer::new().format(n).len(),
+            StrRef::Int(n) => {
+                let digits = n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+                digits + usize::from(n < 0)
+            }
             StrRef::Inline(b) => b.len(),
             StrRef::Heap(b) => b.len(),
         }
@@ -298,15 +302,24 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Elements of a collection; a string counts as one for every [`BYTES_PER_ELEMENT`].
-    pub fn elements(&self) -> usize {
+    /// Its length: bytes of a string, elements of a collection.
+    #[expect(clippy::len_without_is_empty, reason = "an empty collection has no key")]
+    pub fn len(&self) -> usize {
         match self {
-            ValueRef::Str(s) => s.len() / BYTES_PER_ELEMENT,
+            ValueRef::Str(s) => s.len(),
             ValueRef::List(v) => v.len(),
             ValueRef::Set(v) => v.len(),
             ValueRef::Zset(v) => v.len(),
             ValueRef::Hash(v) => v.len(),
             ValueRef::Stream(v) => v.len(),
+        }
+    }
+
+    /// Elements of a collection; a string counts as one for every [`BYTES_PER_ELEMENT`].
+    pub fn elements(&self) -> usize {
+        match self {
+            ValueRef::Str(s) => s.len() / BYTES_PER_ELEMENT,
+            collection => collection.len(),
         }
     }
 
@@ -352,6 +365,9 @@ pub trait Collection: sealed::Sealed + Clone + Default + Into<Value> + Send + Sy
 
     /// Whether nothing is left of it, in which case its key goes.
     fn is_empty(&self) -> bool;
+
+    /// Where it is counted by its length.
+    fn size_class(&self) -> SizeClass;
 }
 
 macro_rules! collections {
@@ -368,6 +384,11 @@ macro_rules! collections {
             fn is_empty(&self) -> bool {
                 let empty: fn(&Self) -> bool = $empty;
                 empty(self)
+            }
+
+            #[inline]
+            fn size_class(&self) -> SizeClass {
+                SizeClass::of(ValueKind::$kind, self.len())
             }
         }
 

@@ -11,15 +11,17 @@ mod stats;
 use std::fmt::Write as _;
 
 use crate::command::host::DbInfo;
+use crate::keyspace::value::ValueKind;
 
 use super::host::Parts;
 
 /// Sections of a plain INFO, in order.
-const DEFAULT: [&str; 11] = [
+const DEFAULT: [&str; 13] = [
     "server",
     "clients",
     "memory",
     "persistence",
+    "threads",
     "stats",
     "replication",
     "cpu",
@@ -27,17 +29,19 @@ const DEFAULT: [&str; 11] = [
     "errorstats",
     "cluster",
     "keyspace",
+    "keysizes",
 ];
 
 /// Sections that `all` and `everything` add, with the one they stand before.
 const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
 
 /// The order of all sections.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 15] = [
     "server",
     "clients",
     "memory",
     "persistence",
+    "threads",
     "stats",
     "replication",
     "cpu",
@@ -47,6 +51,7 @@ const ORDER: [&str; 13] = [
     "latencystats",
     "cluster",
     "keyspace",
+    "keysizes",
 ];
 
 /// The text for these sections; none stands for the default ones.
@@ -90,7 +95,9 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
             "errorstats" => commands::errorstats(parts, &mut out),
             "latencystats" => commands::latencystats(parts, &mut out),
             "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
-            _ => keyspace(databases, &mut out),
+            "threads" => server::threads(parts, &mut out),
+            "keyspace" => keyspace(databases, &mut out),
+            _ => keysizes(databases, &mut out),
         }
     }
     out
@@ -110,4 +117,37 @@ fn keyspace(databases: &[DbInfo], out: &mut String) {
             db.keys, db.volatile, db.average_ttl_ms, db.timed
         );
     }
+}
+
+/// `# Keysizes`: for each type, how many values have which length, by powers of two.
+fn keysizes(databases: &[DbInfo], out: &mut String) {
+    const TYPES: [(ValueKind, &str); 5] = [
+        (ValueKind::String, "strings_sizes"),
+        (ValueKind::List, "lists_items"),
+        (ValueKind::Set, "sets_items"),
+        (ValueKind::Zset, "zsets_items"),
+        (ValueKind::Hash, "hashes_items"),
+    ];
+    out.push_str("# Keysizes\r\n");
+    for (n, db) in databases.iter().enumerate() {
+        for (kind, name) in TYPES {
+            let counted = db.sizes.of(kind);
+            let bins: Vec<String> = counted
+                .map(|(least, count)| format!("{}={count}", power_of_two(least)))
+                .collect();
+            if !bins.is_empty() {
+                let _ = write!(out, "db{n}_distrib_{name}:{}\r\n", bins.join(","));
+            }
+        }
+    }
+}
+
+/// A power of two as a person reads it: `512`, `1K`, `64M`.
+fn power_of_two(n: u64) -> String {
+    let thousands = n.checked_ilog2().unwrap_or(0) / 10;
+    let unit = ["", "K", "M", "G"].get(thousands as usize);
+    unit.map_or_else(
+        || format!("{}T", n >> 40),
+        |unit| format!("{}{unit}", n >> (10 * thousands)),
+    )
 }

@@ -178,3 +178,15 @@ fn processor_seconds() -> (f64, f64) {
     let (user, system) = (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0));
     (user / per_second, system / per_second)
 }
+
+/// `# Threads`: the connections of each worker.
+pub fn threads(parts: &Parts, out: &mut String) {
+    let workers = parts.engine.config.settings().network.io_threads;
+    let clients = parts.engine.clients.all();
+    out.push_str("# Threads\r\n");
+    for n in 0..workers as u32 {
+        let mine = |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
+        let count = clients.iter().filter(mine).count();
+        line(out, &format!("io_thread_{n}"), format_args!("clients={count}"));
+    }
+}

@@ -7,23 +7,25 @@
 //! shard is locked, because the keys they lead to are not known beforehand: the weights of BY and
 //! what GET leads to are read under the locks, so that they are of one instant. Of many elements
 //! those within LIMIT are chosen first, which is not yet sorting; the sorting and the writing
-//! happen outside. STORE writes, so with it everything is one unit, as in Redis.
+//! happen outside, with STORE on a thread of its own ([`store`]).
+//!
+//! Fields of hashes that are met and due are removed, as by any command that reads them.
 //!
 //! Elements of equal weight keep the value's own order, those of a set the order of their bytes.
 
 mod order;
 mod request;
+mod store;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::command::limits;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{Expiry, NotifyClass, WrongType};
-use crate::keyspace::value::list::{End, List};
+use crate::keyspace::unit::WrongType;
+use crate::keyspace::value::list::List;
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::{StrRef, Value, ValueRef};
 use crate::oplog::effect::Effect;
@@ -31,7 +33,6 @@ use crate::resp::reply::Reply;
 
 use self::order::{Elements, Sorted, Weights};
 use self::request::{By, Get, Pattern, Request};
-use super::string::write_string;
 use super::{Family, Locks};
 
 /// The family.
@@ -39,9 +40,6 @@ pub const HANDLERS: Family = &[("sort", sort, Locks::Own), ("sort_ro", sort_ro, 
 
 /// What concerns more elements than this happens when the locks are released.
 const DEFER_ABOVE: usize = 512;
-
-/// Elements that a stored list is given at a time.
-const STORE_BATCH: usize = 512;
 
 /// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA]
 /// [STORE destination]`
@@ -65,8 +63,16 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     };
     let len = value.as_ref().elements();
     let plan = request.plan(&value);
-    let needs_no_key = request.store.is_none() && !request.gets.iter().any(Get::is_pattern);
+    let needs_no_key = !request.gets.iter().any(Get::is_pattern);
+    let stores_later = request.store.filter(|_| len > DEFER_ABOVE && store::may_wait(ctx));
     if needs_no_key && plan.by.is_none() {
+        if let Some(target) = stores_later {
+            let sort = Box::new(move || plan.sort(&value, Weights::Own));
+            let shown = Gathered::Plain(request.shown());
+            return store::later(ctx, target, sort, shown, request.gets.len());
+        }
+    }
+    if needs_no_key && plan.by.is_none() && request.store.is_none() {
         let shown = request.shown();
         return if len > DEFER_ABOVE {
             let write = move |reply: &mut Reply| match plan.sort(&value, Weights::Own) {
@@ -81,20 +87,27 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
         };
     }
     let elements = plan.load(&value);
+    let mut met = Met::default();
     let weights = match &plan.by {
-        Some(pattern) => weigh(ctx, &elements, pattern, plan.alpha),
+        Some(pattern) => weigh(ctx, &elements, pattern, plan.alpha, &mut met),
         None => Weights::Own,
     };
     if matches!(weights, Weights::Broken) {
         return Err(NOT_DOUBLE);
     }
-    if request.store.is_none() && len > DEFER_ABOVE {
+    if len > DEFER_ABOVE && (request.store.is_none() || stores_later.is_some()) {
         let (elements, weights) = if needs_no_key {
             (elements, weights)
         } else {
             plan.narrow(elements, weights)?
         };
-        let (found, gets) = (gather(ctx, &elements, request), request.gets.len());
+        let gets = request.gets.len();
+        let found = gather(ctx, &elements, request, &mut met);
+        met.expire(ctx);
+        if let Some(target) = stores_later {
+            let sort = Box::new(move || plan.order(elements, weights));
+            return store::later(ctx, target, sort, found, gets);
+        }
         let write = move |reply: &mut Reply| match plan.order(elements, weights) {
             Ok(sorted) => write_found(&sorted, &found, gets, reply),
             Err(error) => reply.error(error.0.as_bytes()),
@@ -102,13 +115,17 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
         reply.deferred_of(len, Box::new(write));
         return Ok(Effect::None);
     }
+    let gets = request.gets.len();
+    let (elements, weights) = plan.narrow(elements, weights)?;
+    let found = gather(ctx, &elements, request, &mut met);
     let sorted = plan.order(elements, weights)?;
+    met.expire(ctx);
     match request.store {
         None => {
-            write(ctx, &sorted, request, reply);
+            write_found(&sorted, &found, gets, reply);
             Ok(Effect::None)
         }
-        Some(target) => Ok(store(ctx, &sorted, request, target, reply)),
+        Some(target) => Ok(store::now(ctx, target, &sorted, &found, gets, reply)),
     }
 }
 
@@ -132,6 +149,8 @@ fn lock(ctx: &mut Ctx<'_>, request: &Request<'_>) {
 /// What a pattern leads to.
 enum Found<'a> {
     Nothing,
+    /// A field of a hash that is due.
+    Due,
     String(StrRef<'a>),
     Field(Elem<'a>),
 }
@@ -149,22 +168,53 @@ fn look<'c>(
         (Some(ValueRef::Str(string)), None) => Found::String(string),
         (Some(ValueRef::Hash(hash)), Some(field)) => hash
             .record(field.as_slice())
-            .filter(|record| !record.is_due(now_ms))
-            .map_or(Found::Nothing, |record| Found::Field(record.value)),
+            .map_or(Found::Nothing, |record| {
+                if record.is_due(now_ms) {
+                    Found::Due
+                } else {
+                    Found::Field(record.value)
+                }
+            }),
         _ => Found::Nothing,
     }
 }
 
+/// Fields that were met and are due, each with the key of its hash.
+#[derive(Default)]
+struct Met(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Met {
+    fn note(&mut self, found: &Found<'_>, pattern: &Pattern, key: &[u8]) {
+        if let (Found::Due, Some(field)) = (found, &pattern.field) {
+            self.0.push((key.to_vec(), field.clone()));
+        }
+    }
+
+    fn expire(self, ctx: &mut Ctx<'_>) {
+        let db = ctx.db();
+        for (key, field) in &self.0 {
+            ctx.unit.expire_fields(db, key, &[field]);
+        }
+    }
+}
+
 /// Reads the weights by which the elements are sorted.
-fn weigh(ctx: &mut Ctx<'_>, elements: &Elements, pattern: &Pattern, alpha: bool) -> Weights {
+fn weigh(
+    ctx: &mut Ctx<'_>,
+    elements: &Elements,
+    pattern: &Pattern,
+    alpha: bool,
+    met: &mut Met,
+) -> Weights {
     let (mut key, mut digits) = (Vec::new(), itoa::Buffer::new());
     let mut texts = Elements::default();
     let (mut numbers, mut missing) = (Vec::new(), Vec::new());
     let mut broken = false;
     for element in elements.iter() {
         let found = look(ctx, pattern, element, &mut key);
+        met.note(&found, pattern, &key);
         let text = match found {
-            Found::Nothing => None,
+            Found::Nothing | Found::Due => None,
             Found::String(string) => Some(string.as_bytes(&mut digits)),
             Found::Field(field) => Some(field.to_bytes(&mut digits)),
         };
@@ -217,7 +267,12 @@ enum Gathered {
 }
 
 /// Reads what the GETs of a request lead to.
-fn gather(ctx: &mut Ctx<'_>, elements: &Elements, request: &Request<'_>) -> Gathered {
+fn gather(
+    ctx: &mut Ctx<'_>,
+    elements: &Elements,
+    request: &Request<'_>,
+    met: &mut Met,
+) -> Gathered {
     if !request.gets.iter().any(Get::is_pattern) {
         return Gathered::Plain(request.shown());
     }
@@ -232,14 +287,18 @@ fn gather(ctx: &mut Ctx<'_>, elements: &Elements, request: &Request<'_>) -> Gath
             found.push(match get {
                 Get::Element => Shown::Element,
                 Get::Nothing => Shown::Nothing,
-                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
-                    Found::Nothing => Shown::Nothing,
-                    Found::String(string) => match string.shared() {
-                        Some(bytes) => Shown::Shared(bytes),
-                        None => copy(string.as_bytes(&mut digits)),
-                    },
-                    Found::Field(field) => copy(field.to_bytes(&mut digits)),
-                },
+                Get::Pattern(pattern) => {
+                    let found = look(ctx, pattern, element, &mut key);
+                    met.note(&found, pattern, &key);
+                    match found {
+                        Found::Nothing | Found::Due => Shown::Nothing,
+                        Found::String(string) => match string.shared() {
+                            Some(bytes) => Shown::Shared(bytes),
+                            None => copy(string.as_bytes(&mut digits)),
+                        },
+                        Found::Field(field) => copy(field.to_bytes(&mut digits)),
+                    }
+                }
             });
         }
     }
@@ -266,75 +325,6 @@ fn write_found(sorted: &Sorted, found: &Gathered, gets: usize, reply: &mut Reply
             return;
         }
     }
-}
-
-fn write(ctx: &mut Ctx<'_>, sorted: &Sorted, request: &Request<'_>, reply: &mut Reply) {
-    let mut key = Vec::new();
-    reply.array(sorted.len().saturating_mul(request.gets.len()));
-    for element in sorted.iter() {
-        for get in &request.gets {
-            match get {
-                Get::Element => reply.bulk(element),
-                Get::Nothing => reply.null(),
-                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
-                    Found::Nothing => reply.null(),
-                    Found::String(string) => write_string(reply, string),
-                    Found::Field(Elem::Bytes(bytes)) => reply.bulk(bytes),
-                    Found::Field(Elem::Int(n)) => reply.bulk_int(n),
-                },
-            }
-        }
-    }
-}
-
-/// Makes the result the list at `target`.
-fn store(
-    ctx: &mut Ctx<'_>,
-    sorted: &Sorted,
-    request: &Request<'_>,
-    target: &[u8],
-    reply: &mut Reply,
-) -> Effect {
-    let limits = limits::list(ctx.settings);
-    let mut list = List::default();
-    let mut batch = Elements::default();
-    let (mut key, mut digits) = (Vec::new(), itoa::Buffer::new());
-    let flush = |batch: &mut Elements, list: &mut List| {
-        let values: Vec<&[u8]> = batch.iter().collect();
-        list.push(limits, End::Tail, &values);
-        *batch = Elements::default();
-    };
-    for element in sorted.iter() {
-        for get in &request.gets {
-            match get {
-                Get::Element => batch.push(element),
-                Get::Nothing => batch.push(b""),
-                Get::Pattern(pattern) => match look(ctx, pattern, element, &mut key) {
-                    Found::Nothing => batch.push(b""),
-                    Found::String(string) => batch.push(string.as_bytes(&mut digits)),
-                    Found::Field(field) => batch.push(field.to_bytes(&mut digits)),
-                },
-            }
-        }
-        if batch.len() >= STORE_BATCH {
-            flush(&mut batch, &mut list);
-        }
-    }
-    if batch.len() > 0 {
-        flush(&mut batch, &mut list);
-    }
-    reply.len_int(list.len());
-    if !list.is_empty() {
-        ctx.unit.counters.dirty += list.len() as u64 - 1;
-        ctx.set_value(target, list, Expiry::Clear);
-        ctx.notify(NotifyClass::LIST, "sortstore", target);
-        return Effect::Verbatim;
-    }
-    if !ctx.delete(target) {
-        return Effect::None;
-    }
-    ctx.notify(NotifyClass::GENERIC, "del", target);
-    Effect::Verbatim
 }
 
 /// A score that is no number.

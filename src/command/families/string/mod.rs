@@ -55,7 +55,7 @@ const MIN_SHARED_BYTES: usize = 4096;
 
 /// Writes a string as a bulk.
 #[inline]
-pub fn write_string(reply: &mut Reply, string: StrRef<'_>) {
+fn write_string(reply: &mut Reply, string: StrRef<'_>) {
     match string {
         StrRef::Int(n) => reply.bulk_int(n),
         StrRef::Inline(bytes) => reply.bulk(bytes),
