@@ -108,7 +108,15 @@ mod tests {
         sums.add(&sizes);
         let seen: Vec<_> = sums.of(ValueKind::Hash).collect();
         let longest = 1 << (BINS - 2);
-        let wanted = [(0, 1), (1, 1), (2, 2), (4, 2), (8, 1), (1 << 20, 1), (longest, 1)];
+        let wanted = [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (4, 2),
+            (8, 1),
+            (1 << 20, 1),
+            (longest, 1),
+        ];
         assert_eq!(seen, wanted);
         assert_eq!(sums.of(ValueKind::Zset).count(), 0);
     }

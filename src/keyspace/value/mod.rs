@@ -303,7 +303,10 @@ impl ValueRef<'_> {
     }
 
     /// Its length: bytes of a string, elements of a collection.
-    #[expect(clippy::len_without_is_empty, reason = "an empty collection has no key")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an empty collection has no key"
+    )]
     pub fn len(&self) -> usize {
         match self {
             ValueRef::Str(s) => s.len(),

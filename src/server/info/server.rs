@@ -185,8 +185,13 @@ pub fn threads(parts: &Parts, out: &mut String) {
     let clients = parts.engine.clients.all();
     out.push_str("# Threads\r\n");
     for n in 0..workers as u32 {
-        let mine = |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
+        let mine =
+            |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
         let count = clients.iter().filter(mine).count();
-        line(out, &format!("io_thread_{n}"), format_args!("clients={count}"));
+        line(
+            out,
+            &format!("io_thread_{n}"),
+            format_args!("clients={count}"),
+        );
     }
 }

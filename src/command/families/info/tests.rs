@@ -1,7 +1,7 @@
 //! What INFO is told about sizes agrees with the values themselves, whatever was done to them.
 
 use crate::command::testing::TestServer;
-use crate::keyspace::locks::{SHARDS, SHARD_BITS, ShardMask};
+use crate::keyspace::locks::{SHARD_BITS, SHARDS, ShardMask};
 use crate::keyspace::sizes::{SizeSums, Sizes};
 
 /// Commands of which each does something to a length; `K` and `L` are keys, `N` is a number.
@@ -58,7 +58,8 @@ fn recounted(t: &TestServer, db: usize) -> (SizeSums, SizeSums) {
         };
         let mut sizes = Sizes::default();
         let first = (index as u64) << (64 - SHARD_BITS);
-        d.table.scan(first, usize::MAX, |e| sizes.add(e.size_class()));
+        d.table
+            .scan(first, usize::MAX, |e| sizes.add(e.size_class()));
         kept.add(d.table.sizes());
         counted.add(&sizes);
     }
@@ -71,7 +72,9 @@ fn sizes_are_those_of_the_values_whatever_was_done_to_them() {
         let mut t = TestServer::with(&["--hash-max-listpack-entries", "3"]);
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
         let mut below = |n: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as usize % n
         };
         for step in 0..3000 {
@@ -82,7 +85,9 @@ fn sizes_are_those_of_the_values_whatever_was_done_to_them() {
                 word => word.replace('N', &number),
             });
             let line: Vec<String> = match template.split_once(' ') {
-                Some((name, _)) => std::iter::once(name.to_owned()).chain(words.skip(1)).collect(),
+                Some((name, _)) => std::iter::once(name.to_owned())
+                    .chain(words.skip(1))
+                    .collect(),
                 None => vec![template.to_owned()],
             };
             t.run(&line.join(" "));
@@ -91,7 +96,12 @@ fn sizes_are_those_of_the_values_whatever_was_done_to_them() {
             }
             for db in 0..2 {
                 let (kept, counted) = recounted(&t, db);
-                assert_eq!(kept, counted, "seed {seed}, step {step}, {}", line.join(" "));
+                assert_eq!(
+                    kept,
+                    counted,
+                    "seed {seed}, step {step}, {}",
+                    line.join(" ")
+                );
             }
         }
     }

@@ -64,7 +64,9 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     let len = value.as_ref().elements();
     let plan = request.plan(&value);
     let needs_no_key = !request.gets.iter().any(Get::is_pattern);
-    let stores_later = request.store.filter(|_| len > DEFER_ABOVE && store::may_wait(ctx));
+    let stores_later = request
+        .store
+        .filter(|_| len > DEFER_ABOVE && store::may_wait(ctx));
     if needs_no_key && plan.by.is_none() {
         if let Some(target) = stores_later {
             let sort = Box::new(move || plan.sort(&value, Weights::Own));
@@ -166,15 +168,16 @@ fn look<'c>(
     let now_ms = ctx.unit.fields_now();
     match (ctx.read(key), &pattern.field) {
         (Some(ValueRef::Str(string)), None) => Found::String(string),
-        (Some(ValueRef::Hash(hash)), Some(field)) => hash
-            .record(field.as_slice())
-            .map_or(Found::Nothing, |record| {
-                if record.is_due(now_ms) {
-                    Found::Due
-                } else {
-                    Found::Field(record.value)
-                }
-            }),
+        (Some(ValueRef::Hash(hash)), Some(field)) => {
+            hash.record(field.as_slice())
+                .map_or(Found::Nothing, |record| {
+                    if record.is_due(now_ms) {
+                        Found::Due
+                    } else {
+                        Found::Field(record.value)
+                    }
+                })
+        }
         _ => Found::Nothing,
     }
 }
