@@ -184,7 +184,7 @@ pub fn threads(parts: &Parts, out: &mut String) {
     let workers = parts.engine.config.settings().network.io_threads;
     let clients = parts.engine.clients.all();
     out.push_str("# Threads\r\n");
-    for n in 0..workers as u32 {
+    for n in 0..workers {
         let mine =
             |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
         let count = clients.iter().filter(mine).count();

@@ -67,12 +67,13 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     let stores_later = request
         .store
         .filter(|_| len > DEFER_ABOVE && store::may_wait(ctx));
-    if needs_no_key && plan.by.is_none() {
-        if let Some(target) = stores_later {
-            let sort = Box::new(move || plan.sort(&value, Weights::Own));
-            let shown = Gathered::Plain(request.shown());
-            return store::later(ctx, target, sort, shown, request.gets.len());
-        }
+    if needs_no_key
+        && plan.by.is_none()
+        && let Some(target) = stores_later
+    {
+        let sort = Box::new(move || plan.sort(&value, Weights::Own));
+        let shown = Gathered::Plain(request.shown());
+        return store::later(ctx, target, sort, shown, request.gets.len());
     }
     if needs_no_key && plan.by.is_none() && request.store.is_none() {
         let shown = request.shown();
