@@ -271,7 +271,10 @@ impl Shard {
             if !replace {
                 return Err(entry);
             }
-            let before = d.table.entry(pos).map_or(SizeClass::NONE, EntryRef::size_class);
+            let before = d
+                .table
+                .entry(pos)
+                .map_or(SizeClass::NONE, EntryRef::size_class);
             d.table.note_size(before, entry.as_ref().size_class());
             let key = entry.as_ref().key().to_vec();
             self.rebuild(db, pos, &key, |_| entry);
