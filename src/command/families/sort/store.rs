@@ -197,7 +197,7 @@ impl Job {
         list: &List,
         encoded: &Encoded,
     ) -> Option<Result<u64, CommandError>> {
-        if engine.pause.current(clock::unix_ms()).is_some() {
+        if engine.pause.is_on(clock::unix_ms()) {
             return None;
         }
         // What it was when the command came may have changed.
