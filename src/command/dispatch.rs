@@ -79,6 +79,11 @@ impl Scratch {
 pub struct Ran {
     /// Requests that were dealt with; the rest stay for the next call.
     pub consumed: usize,
+    /// The log has grown. Whoever runs commands wakes its readers ([`Log::wake`]), which need not
+    /// be for each batch.
+    ///
+    /// [`Log::wake`]: crate::oplog::log::Log::wake
+    pub appended: bool,
     /// The replies may go out once the log is durable up to here.
     pub durable_at: u64,
     /// The last request's reply comes later.
@@ -488,7 +493,7 @@ impl Engine {
         self.slowlog.push(entry, max_len);
     }
 
-    /// Ends the unit: effects to the log, locks released, readers woken, events out.
+    /// Ends the unit: effects to the log, locks released, events out.
     #[inline]
     fn finish(
         &self,
@@ -497,7 +502,6 @@ impl Engine {
         propagation: Propagation<'_>,
         ran: &mut Ran,
     ) {
-        let mut appended = false;
         let mut end = 0;
         match propagation {
             Propagation::Own if ctx.unit.effects.is_empty() => {}
@@ -506,14 +510,14 @@ impl Engine {
                 ctx.unit.wrote(offset);
                 ctx.session.last_write = offset;
                 end = offset;
-                appended = true;
+                ran.appended = true;
             }
             Propagation::Primary(stream) => {
                 let db = Some(ctx.session.db as u32);
                 let offset = self.log.append_raw(stream.bytes, stream.for_aof, db);
                 ctx.unit.wrote(offset);
                 end = offset;
-                appended = true;
+                ran.appended = true;
             }
             Propagation::Nowhere => {}
         }
@@ -530,9 +534,6 @@ impl Engine {
         drop(ctx);
         if !own_expiries.is_empty() && self.gates.is(Gate::REPLICA) {
             self.own_expiries.track(own_expiries);
-        }
-        if appended {
-            self.log.wake();
         }
         served.into_iter().for_each(|s| s.send(end));
         if counters.dirty > 0 {

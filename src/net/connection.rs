@@ -136,7 +136,7 @@ impl Connection {
                 let durability = worker.engine.log.durability();
                 if !durability.is_reached(durable_at) {
                     self.park_replies(worker);
-                    durability.wait(durable_at).await;
+                    worker.commits.wait(durability, durable_at).await;
                 }
                 if let Some(reply) = large
                     && !self.send_large(worker, reply).await?
@@ -435,7 +435,7 @@ impl Connection {
         let offset = self.session.last_write.min(log.end_offset());
         if !durability.is_reached(offset) {
             self.park_replies(worker);
-            durability.wait(offset).await;
+            worker.commits.wait(durability, offset).await;
         }
         self.send(worker)?;
         if self.session.closing {
@@ -506,7 +506,12 @@ impl Connection {
                 .take(16)
                 .map(|b| io::IoSlice::new(b))
                 .collect();
-            let mut sent = match self.transport.try_write_vectored(&slices) {
+            // Nearly always there is one piece, for which the plain call is the cheaper.
+            let written = match slices.as_slice() {
+                [one] => self.transport.try_write(one),
+                several => self.transport.try_write_vectored(several),
+            };
+            let mut sent = match written {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),

@@ -21,6 +21,7 @@ use crate::command::session::Session;
 use crate::command::stats::bump;
 use crate::resp::reply::{Proto, Reply};
 
+use super::commits::Commits;
 use super::connection::{Taken, serve, threads};
 use super::listener::Accepted;
 
@@ -55,6 +56,8 @@ pub struct Worker {
     pub reply: RefCell<Reply>,
     /// The threads that format large replies.
     pub formatting: Handle,
+    /// Replies that wait for the append-only file.
+    pub commits: Commits,
     /// Replies beyond this many bytes are sent before a pipeline's end.
     pub flush_bytes: usize,
     scratch: RefCell<Scratch>,
@@ -72,6 +75,7 @@ impl Worker {
             }),
             reply: RefCell::new(Reply::new(Proto::Resp2)),
             formatting,
+            commits: Commits::default(),
             flush_bytes: FLUSH_BYTES,
             scratch,
         }
@@ -79,8 +83,12 @@ impl Worker {
 
     /// Runs the first unit of these requests.
     pub fn run(&self, session: &mut Session, requests: &[&[&[u8]]], reply: &mut Reply) -> Ran {
-        self.engine
-            .run(&mut self.scratch.borrow_mut(), session, requests, reply)
+        let scratch = &mut self.scratch.borrow_mut();
+        let ran = self.engine.run(scratch, session, requests, reply);
+        if ran.appended {
+            self.commits.appended();
+        }
+        ran
     }
 
     /// Whether clients may run commands without authenticating.
@@ -173,6 +181,14 @@ impl Workers {
 }
 
 async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<(Accepted, Arc<Client>)>) {
+    let me = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        me.commits.release(me.engine.log.durability()).await;
+    });
+    let me = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        me.commits.wake_readers(&me.engine.log).await;
+    });
     while let Some((accepted, client)) = incoming.recv().await {
         match accepted.into_transport() {
             Ok(transport) => {

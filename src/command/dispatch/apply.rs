@@ -41,6 +41,7 @@ fn is_bracket(args: &[&[u8]]) -> bool {
 impl Engine {
     /// Applies a unit of the primary's stream. `failed` hears of commands that reply with an
     /// error, which the primary's did not. `false` if the link has been cut off: nothing was done.
+    /// Whoever calls wakes the log's readers, as for [`Ran::appended`].
     pub fn apply(
         &self,
         scratch: &mut Scratch,

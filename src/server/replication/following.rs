@@ -210,6 +210,7 @@ impl Follower {
                 &mut |args, reply| failures.push(failure(args, reply)),
             );
             if !applied {
+                self.repl.engine.log.wake();
                 return Ok(false);
             }
             for (error, command) in failures {
@@ -219,6 +220,7 @@ impl Follower {
             drop(commands);
             s.cutter.consume(taken);
         }
+        self.repl.engine.log.wake();
         let client = &s.session.client;
         client
             .query_buffer
