@@ -8,6 +8,8 @@ pub mod long_double;
 pub mod lzf;
 pub mod num;
 pub mod random;
+pub mod sip;
+pub mod text;
 
 mod bignum;
 mod grisu;

@@ -29,14 +29,14 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::lfu::Lfu;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{ExpiryMode, Free, Unit, UnitOptions};
+use crate::keyspace::unit::{ExpiryMode, Free, Hint, NO_PLACES, TOGETHER, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
 pub use super::engine::Engine;
 pub use apply::FromPrimary;
 
-use self::plan::Planned;
+use self::plan::{Plan, Planned};
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
 use super::evict::{self, Room};
@@ -53,6 +53,7 @@ pub const BATCH_MAX: usize = 32;
 /// Commands that run under one set of locks: enough for their fetches from memory to overlap, and
 /// few enough for two workers seldom to want the same shard.
 const UNIT_MAX: usize = 8;
+const _: () = assert!(UNIT_MAX <= TOGETHER);
 
 /// Deferred parts of more elements than this are left in the reply: a helper thread runs them.
 pub const HELPER_ELEMENTS: usize = 4096;
@@ -129,8 +130,8 @@ impl Engine {
         propagation: Propagation<'_>,
     ) -> Ran {
         let settings = self.config.current();
-        let planned = self.plan(requests);
-        let mut left: Requests<'_, '_> = (&planned, requests);
+        let plan = self.plan(requests);
+        let mut left: Requests<'_, '_> = (&plan.requests, requests);
         let mut ran = Ran::default();
         while !left.0.is_empty() {
             let before = ran.consumed;
@@ -145,6 +146,7 @@ impl Engine {
                 session,
                 &settings,
                 gate,
+                &plan,
                 left,
                 reply,
                 propagation,
@@ -179,6 +181,7 @@ impl Engine {
         session: &mut Session,
         settings: &Settings,
         gate: u32,
+        plan: &Plan<'_>,
         (planned, requests): Requests<'_, '_>,
         reply: &mut Reply,
         propagation: Propagation<'_>,
@@ -189,12 +192,15 @@ impl Engine {
         // the log is followed) is looked at behind the locks.
         let first = planned.iter().take(UNIT_MAX);
         let db = session.db;
-        let lookup = |i: usize| planned.get(i).filter(|p| p.first_key > 0).map(|p| p.hash);
+        // Where nothing is known of a key, nothing stands: a command without keys does no harm.
+        let mut places = NO_PLACES;
         let (locked, count) = self
             .keyspace
             .lock_leading(first.map(|p| p.shards), |locked, i| {
-                if let Some(hash) = lookup(i) {
-                    locked.prefetch_slots(db, hash);
+                if let Some((p, place)) = planned.get(i).zip(places.get_mut(i))
+                    && p.first_key > 0
+                {
+                    *place = locked.prefetch_slots(db, p.hash);
                 }
             });
         let planned = planned.get(..count).unwrap_or_default();
@@ -204,14 +210,16 @@ impl Engine {
         let unit = Unit::new(locked, options, &mut scratch.effects);
         let mut ctx = Ctx::new(unit, session, self, settings);
         ctx.unit.no_touch = ctx.session.no_touch;
-        if planned.len() > 1 {
-            ctx.unit.prefetch_entries(db, (0..count).filter_map(lookup));
-        }
+        let hashes = planned.iter().map(|p| p.hash);
+        ctx.unit.fetch(db, hashes, &mut places);
         let mut ended = false;
         let mut clock = clock::mono_ns();
-        for (p, args) in planned.iter().zip(requests) {
-            if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
-                ctx.unit.hint(key, p.hash);
+        for ((p, args), place) in planned.iter().zip(requests).zip(places) {
+            if p.first_key > 0
+                && let Some(key) = args.get(p.first_key)
+            {
+                let hint = Hint::new(key, p.hash, place, plan.hashes_of(p));
+                ctx.unit.hint(hint);
             }
             if let Some(ms) = self.held_back(&ctx, p.command, args, gates) {
                 ran.paused_ms = Some(ms);
@@ -343,8 +351,7 @@ impl Engine {
         if args.is_empty() {
             return;
         }
-        let silent = ctx.session.reply_mode != ReplyMode::On;
-        let mark = reply.mark();
+        let silent = (ctx.session.reply_mode != ReplyMode::On).then(|| reply.mark());
         let errors = reply.errors();
         match self.admit(ctx, command, args, gates) {
             Ok(Some((command, action))) => {
@@ -376,7 +383,7 @@ impl Engine {
         note_last(ctx, command);
         bump(&stats.processed, 1);
         self.count_errors(stats, errors, reply);
-        if silent {
+        if let Some(mark) = silent {
             self.silence(ctx.session, mark, reply);
         }
     }
@@ -394,7 +401,7 @@ impl Engine {
         let errors = reply.errors();
         let effects = ctx.unit.effects.mark();
         let db = ctx.session.db as u32;
-        let is_exec = command.spec.name == "exec";
+        let is_exec = || command.spec.name == "exec";
         let mut failed = false;
         match (action.run)(ctx, args, reply) {
             Ok(Effect::None) => {}
@@ -404,20 +411,20 @@ impl Engine {
                 }
             }
             Err(e) => {
-                failed = true;
                 reply.error(e.0.as_bytes());
+                failed = true;
             }
         }
-        let together = !is_exec
-            && !command
-                .spec
-                .flags
-                .contains(CommandFlags::TOUCHES_ARBITRARY_KEYS);
-        if !ctx.nested && ctx.unit.effects.commands() > 1 && together {
+        let arbitrary = CommandFlags::TOUCHES_ARBITRARY_KEYS;
+        if ctx.unit.effects.commands() > 1
+            && !ctx.nested
+            && !command.spec.flags.contains(arbitrary)
+            && !is_exec()
+        {
             ctx.unit.effects.wrap_multi(effects);
         }
         // What a queued command replies with is its own failure, not EXEC's.
-        failed || !is_exec && reply.errors() != errors
+        failed || reply.errors() != errors && !is_exec()
     }
 
     /// Runs a command of a transaction or a script, inside its unit.

@@ -5,11 +5,10 @@
 //! insertions will read is asked for while the present one runs. All that a load needs of the hooks
 //! of a shard is there: the snapshot mark, and clients that watch or wait for a key.
 
-use super::entry::{Entry, Meta};
+use super::entry::{Entry, Meta, prefetch};
 use super::hash;
 use super::locks::{Keyspace, ShardMask, shard_of};
 use super::shard::NewValue;
-use super::table::prefetch;
 
 /// How many insertions ahead the slots are asked for.
 const SLOTS_AHEAD: usize = 8;
@@ -74,7 +73,7 @@ impl Keyspace {
                 if let Some(at) = left.checked_sub(ENTRY_AHEAD)
                     && let Some(later) = newcomers.get(at)
                 {
-                    prefetch(later.entry.address());
+                    prefetch(later.entry.address(), 1);
                 }
                 if let Some(at) = left.checked_sub(SLOTS_AHEAD)
                     && let Some(later) = newcomers.get(at)

@@ -6,15 +6,14 @@
 
 use std::sync::OnceLock;
 
-use siphasher::sip::SipHasher13;
-
 use crate::base::random;
+use crate::base::sip::SipHash13;
 
-static SEED: OnceLock<SipHasher13> = OnceLock::new();
+static SEED: OnceLock<SipHash13> = OnceLock::new();
 
 /// The hash of `key`.
 #[inline]
 pub fn of(key: &[u8]) -> u64 {
-    let hasher = SEED.get_or_init(|| SipHasher13::new_with_keys(random::u64(), random::u64()));
+    let hasher = SEED.get_or_init(|| SipHash13::new(random::u64(), random::u64()));
     hasher.hash(key)
 }

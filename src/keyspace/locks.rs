@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use lock_api::{RawMutex as _, RawMutexFair as _};
 use parking_lot::RawMutex;
 
+use super::entry::EntryRef;
 use super::shard::Shard;
+use super::table::Pos;
 use super::waiters::Ticket;
 
 /// Upper bits of a key's hash that choose its shard.
@@ -54,6 +56,7 @@ impl ShardMask {
     }
 
     /// This set less `other`.
+    #[inline]
     pub fn without(self, other: ShardMask) -> ShardMask {
         ShardMask(self.0 & !other.0)
     }
@@ -65,11 +68,19 @@ impl ShardMask {
     }
 
     /// Whether there is no shard in it.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// Whether there is exactly one shard in it.
+    #[inline]
+    pub fn is_single(self) -> bool {
+        self.0.is_power_of_two()
+    }
+
     /// The indexes of the shards in it, ascending.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -239,9 +250,11 @@ impl Keyspace {
         let all = pieces
             .clone()
             .fold(ShardMask::NONE, |all, mask| all.union(mask));
-        for i in all.iter() {
-            if let Some(c) = self.cells.get(i) {
-                c.fetch();
+        if !all.is_single() {
+            for i in all.iter() {
+                if let Some(c) = self.cells.get(i) {
+                    c.fetch();
+                }
             }
         }
         let mut locked = self.lock(ShardMask::NONE);
@@ -328,6 +341,14 @@ impl<'a> Locked<'a> {
     #[inline]
     fn try_add(&mut self, mask: ShardMask) -> bool {
         let fresh = mask.without(self.mask);
+        if fresh.is_single() {
+            let cell = self.keyspace.cells.get(fresh.0.trailing_zeros() as usize);
+            let got = cell.is_some_and(|c| c.lock.try_lock());
+            if got {
+                self.mask = self.mask.union(fresh);
+            }
+            return got;
+        }
         let mut got = ShardMask::NONE;
         for i in fresh.iter() {
             let cell = self.keyspace.cells.get(i);
@@ -400,20 +421,33 @@ impl<'a> Locked<'a> {
     }
 
     /// Asks the processor for the slots that a lookup of `hash` will read, if its shard is locked.
+    /// Where they begin.
     #[inline]
-    pub fn prefetch_slots(&mut self, db: usize, hash: u64) {
-        if let Some(d) = self.shard_for(hash).and_then(|s| s.db(db)) {
-            d.table.prefetch_slots(hash);
+    pub fn prefetch_slots(&self, db: usize, hash: u64) -> Pos {
+        match self.look(hash).and_then(|s| s.db(db)) {
+            Some(d) => d.table.prefetch_slots(hash),
+            None => Pos::NOWHERE,
         }
     }
 
-    /// Asks the processor for the entry that a lookup of `hash` will compare first, if its shard
-    /// is locked. Worth it once the slots have come.
+    /// The entry that a lookup of `hash` will compare first, and its place, if the hash's shard is
+    /// locked; `from` is what [`Locked::prefetch_slots`] gave.
     #[inline]
-    pub fn prefetch_entry(&mut self, db: usize, hash: u64) {
-        if let Some(d) = self.shard_for(hash).and_then(|s| s.db(db)) {
-            d.table.prefetch_entry(hash);
+    pub fn candidate(&self, db: usize, hash: u64, from: Pos) -> Option<(Pos, EntryRef<'_>)> {
+        self.look(hash)?.db(db)?.table.candidate(from, hash)
+    }
+
+    /// The shard of a hash, to be looked at.
+    #[inline]
+    fn look(&self, hash: u64) -> Option<&Shard> {
+        let index = shard_of(hash);
+        if !self.mask.contains(ShardMask::only(index)) {
+            return None;
         }
+        let cell = self.keyspace.cells.get(index)?;
+        // SAFETY: this lock set holds the cell's lock, and is borrowed: nobody else changes the
+        // shard, and this set gives it out to be changed only when it is mutably borrowed.
+        Some(unsafe { &*cell.shard.get() })
     }
 
     /// The shard of a hash.

@@ -9,6 +9,8 @@
 //!
 //! To add a hook (tracking, memory limits), add it to these two.
 
+mod change;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,8 +21,10 @@ use super::entry::{Entry, EntryRef, Meta};
 use super::locks::ShardMask;
 use super::sizes::SizeClass;
 use super::table::{Pos, Table};
-use super::value::{Str, Value, ValueKind, ValueRef};
+use super::value::{Collection, ValueKind, ValueRef};
 use super::waiters::{Needs, Ready, Ticket, Waiters};
+
+pub use change::{CollectionEdit, Edited, NewValue};
 
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
 pub type WatchFlag = Arc<AtomicBool>;
@@ -64,26 +68,6 @@ impl Captured {
     pub fn copied_bytes(&self) -> usize {
         self.entry.as_ref().size_bytes() + size_of::<Captured>()
     }
-}
-
-/// What an edit did to a value.
-#[derive(Clone, Copy, Debug)]
-pub struct Edited {
-    /// Whether it changed at all.
-    pub changed: bool,
-    /// Where it was counted by its length.
-    pub before: SizeClass,
-    /// Where it is to be counted now.
-    pub after: SizeClass,
-}
-
-impl Edited {
-    /// Nothing.
-    pub const NOTHING: Edited = Edited {
-        changed: false,
-        before: SizeClass::NONE,
-        after: SizeClass::NONE,
-    };
 }
 
 /// A client's watch on a key.
@@ -188,12 +172,7 @@ impl Shard {
     #[inline]
     fn touched(&mut self, db: usize, key: &[u8]) {
         if let Some(d) = self.dbs.get_mut(db) {
-            if !d.watched.is_empty() {
-                d.tell_watchers(key, self.now_ms);
-            }
-            if !d.waiters.is_empty() {
-                self.ready.extend(d.waiters.make_ready(db, key));
-            }
+            d.touched(db, key, self.now_ms, &mut self.ready);
         }
     }
 
@@ -352,7 +331,52 @@ impl Shard {
         replaced
     }
 
+    /// Gives the collection at `pos` to `change`, which edits it in place and says how many changes
+    /// it made. The access bits become what `touched` makes of them.
+    #[inline]
+    pub fn edit_collection<T: Collection, R>(
+        &mut self,
+        db: usize,
+        pos: Pos,
+        key: &[u8],
+        touched: impl FnOnce(u32) -> u32,
+        change: impl FnOnce(&mut T) -> (R, u64),
+    ) -> CollectionEdit<R> {
+        self.capture(db, pos);
+        let Some(d) = self.dbs.get_mut(db) else {
+            return CollectionEdit::Gone;
+        };
+        let Some(mut entry) = d.table.entry_mut(pos) else {
+            return CollectionEdit::Gone;
+        };
+        if entry.as_ref().value_kind() != T::KIND {
+            return CollectionEdit::OtherType;
+        }
+        let access = touched(entry.as_ref().access());
+        entry.set_access(access);
+        let Some(collection) = entry.collection::<T>() else {
+            return CollectionEdit::OtherType;
+        };
+        let (fields_before, size_before) =
+            (collection.next_field_expiry(), collection.size_class());
+        let (result, changes) = change(collection);
+        let (fields_after, size_after) = (collection.next_field_expiry(), collection.size_class());
+        let empty = collection.is_empty();
+        d.table.note_fields(pos, fields_before, fields_after);
+        d.table.note_size(size_before, size_after);
+        if changes > 0 {
+            d.touched(db, key, self.now_ms, &mut self.ready);
+        }
+        CollectionEdit::Done {
+            result,
+            changes,
+            empty,
+        }
+    }
+
     /// Gives the entry at `pos` to `change`, which edits it in place and says what became of it.
+    /// The fields of a hash keep their expiries.
+    #[inline]
     pub fn edit<R>(
         &mut self,
         db: usize,
@@ -361,14 +385,11 @@ impl Shard {
         change: impl FnOnce(super::entry::EntryMut<'_>) -> (R, Edited),
     ) -> Option<R> {
         self.capture(db, pos);
-        let table = &mut self.dbs.get_mut(db)?.table;
-        let before = table.entry(pos)?.next_field_expiry();
-        let (result, edited) = change(table.entry_mut(pos)?);
-        let after = table.entry(pos)?.next_field_expiry();
-        table.note_fields(pos, before, after);
-        table.note_size(edited.before, edited.after);
+        let d = self.dbs.get_mut(db)?;
+        let (result, edited) = change(d.table.entry_mut(pos)?);
+        d.table.note_size(edited.before, edited.after);
         if edited.changed {
-            self.touched(db, key);
+            d.touched(db, key, self.now_ms, &mut self.ready);
         }
         Some(result)
     }
@@ -554,52 +575,25 @@ impl Db {
         entry.is_none_or(|e| e.expire_ms().is_some_and(|at| at <= now_ms))
     }
 
+    /// As [`Shard::touched`].
+    #[inline]
+    fn touched(&mut self, db: usize, key: &[u8], now_ms: i64, ready: &mut Vec<Ready>) {
+        if !self.watched.is_empty() {
+            self.tell_watchers(key, now_ms);
+        }
+        if !self.waiters.is_empty() {
+            ready.extend(self.waiters.make_ready(db, key));
+        }
+    }
+
     /// Tells the clients that watch `key`, which has just changed.
+    #[cold]
     fn tell_watchers(&self, key: &[u8], now_ms: i64) {
         if let Some(watches) = self.watched.get(key) {
             let is_gone = self.is_gone(key, now_ms);
             for w in watches.iter().filter(|w| !(w.was_gone && is_gone)) {
                 w.flag.store(true, Ordering::Release);
             }
-        }
-    }
-}
-
-/// A value on its way into an entry.
-pub enum NewValue<'a> {
-    /// String bytes, encoded as `SET` does.
-    Bytes(&'a [u8]),
-    /// A value.
-    Value(Value),
-}
-
-impl NewValue<'_> {
-    /// As a value of its own.
-    pub fn into_value(self) -> Value {
-        match self {
-            NewValue::Bytes(b) => Value::Str(Str::new(b)),
-            NewValue::Value(v) => v,
-        }
-    }
-
-    pub(super) fn into_entry(self, key: &[u8], meta: Meta) -> Entry {
-        match self {
-            NewValue::Bytes(b) => Entry::with_bytes(key, b, meta),
-            NewValue::Value(v) => Entry::new(key, v, meta),
-        }
-    }
-}
-
-impl ValueRef<'_> {
-    /// An owned value: a handle for a collection or a long string, a copy for a short string.
-    pub fn to_value(self) -> Value {
-        match self {
-            ValueRef::Str(s) => Value::Str(s.to_str()),
-            ValueRef::List(v) => Value::List(v.clone()),
-            ValueRef::Set(v) => Value::Set(v.clone()),
-            ValueRef::Zset(v) => Value::Zset(v.clone()),
-            ValueRef::Hash(v) => Value::Hash(v.clone()),
-            ValueRef::Stream(v) => Value::Stream(v.clone()),
         }
     }
 }

@@ -30,6 +30,7 @@
     reason = "slots are tagged pointers that own their entries"
 )]
 
+mod sample;
 mod segment;
 
 use std::ptr::NonNull;
@@ -40,8 +41,6 @@ use self::segment::{
 };
 use super::entry::{Entry, EntryMut, EntryRef};
 use super::sizes::{SizeClass, Sizes};
-
-pub(super) use self::segment::prefetch;
 
 /// The directory never has more than `2^MAX_DEPTH` places.
 const MAX_DEPTH: u32 = 26;
@@ -54,6 +53,14 @@ const WALK_AHEAD: usize = 8;
 pub struct Pos {
     segment: u32,
     slot: u32,
+}
+
+impl Pos {
+    /// Where nothing stands.
+    pub const NOWHERE: Pos = Pos {
+        segment: u32::MAX,
+        slot: 0,
+    };
 }
 
 /// A table from keys to entries. What a lookup reads comes first, within one cache line.
@@ -150,20 +157,34 @@ impl Table {
         Some((id, self.segments.get(id as usize)?))
     }
 
-    /// Asks the processor for the slots that a lookup of `hash` will read.
+    /// Asks the processor for the slots that a lookup of `hash` will read. Where they begin.
     #[inline]
-    pub fn prefetch_slots(&self, hash: u64) {
-        if let Some((_, seg)) = self.segment_of(hash) {
-            seg.prefetch_slots(self.tag(hash, seg.depth));
-        }
+    pub fn prefetch_slots(&self, hash: u64) -> Pos {
+        let Some((segment, seg)) = self.segment_of(hash) else {
+            return Pos::NOWHERE;
+        };
+        let slot = seg.prefetch_slots(self.tag(hash, seg.depth)) as u32;
+        Pos { segment, slot }
     }
 
-    /// Asks the processor for the entry that a lookup of `hash` will compare first. Worth it once
-    /// the slots have come.
+    /// The entry that a lookup of `hash` will compare first, nearly always the one that it finds,
+    /// and where it stands. The slots have been asked for, and have come: their search begins at
+    /// `from`, which [`Table::prefetch_slots`] gave.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if let Some((_, seg)) = self.segment_of(hash) {
-            seg.prefetch_entry(self.tag(hash, seg.depth));
+    pub fn candidate(&self, from: Pos, hash: u64) -> Option<(Pos, EntryRef<'_>)> {
+        let segment = from.segment;
+        let seg = self.segments.get(segment as usize)?;
+        let (slot, entry) = seg.first_of(from.slot as usize, self.tag(hash, seg.depth))?;
+        let slot = slot as u32;
+        Some((Pos { segment, slot }, entry))
+    }
+
+    /// As [`Table::find_entry`], with a look first at where the entry probably stands.
+    #[inline]
+    pub fn find_entry_near(&self, near: Pos, hash: u64, key: &[u8]) -> Option<(Pos, EntryRef<'_>)> {
+        match self.entry(near).filter(|entry| entry.has_key(key)) {
+            Some(entry) => Some((near, entry)),
+            None => self.find_entry(hash, key),
         }
     }
 
@@ -457,141 +478,6 @@ impl Table {
             }
             position = next;
         }
-    }
-
-    /// The entries that are due at `now_ms`, from segment `from` on: calls `due` for each, until
-    /// `budget` segments with something due have been looked at. Returns the segment to go on
-    /// from, 0 at the end. What is reported is not reported again: the caller removes it.
-    pub fn expired(
-        &mut self,
-        now_ms: i64,
-        from: usize,
-        budget: usize,
-        mut due: impl FnMut(&[u8], i64),
-    ) -> usize {
-        let mut looked = 0;
-        let mut id = from;
-        while let Some(seg) = self.segments.get_mut(id) {
-            id += 1;
-            if seg.volatile == 0 || seg.earliest_ms > now_ms {
-                continue;
-            }
-            let mut earliest = i64::MAX;
-            for at in 0..seg.slots() {
-                seg.prefetch_slot(at + WALK_AHEAD);
-                let Some(p) = pointer_of(seg.get(at)) else {
-                    continue;
-                };
-                // SAFETY: the slot owns a live entry.
-                let e = unsafe { EntryRef::from_raw(p) };
-                match e.expire_ms() {
-                    Some(at) if at <= now_ms => due(e.key(), at),
-                    Some(at) => earliest = earliest.min(at),
-                    None => {}
-                }
-            }
-            seg.earliest_ms = earliest;
-            looked += 1;
-            if looked >= budget {
-                return id;
-            }
-        }
-        0
-    }
-
-    /// As [`Table::expired`], for the hashes of which a field is due; `due` is told since when.
-    /// They are reported again until the caller has removed what is due.
-    pub fn with_due_fields(
-        &mut self,
-        now_ms: i64,
-        from: usize,
-        budget: usize,
-        mut due: impl FnMut(i64, &[u8]),
-    ) -> usize {
-        if self.timed == 0 {
-            return 0;
-        }
-        let mut looked = 0;
-        let later = self.segments.iter_mut().enumerate().skip(from);
-        for (id, seg) in later.filter(|(_, seg)| seg.fields_ms <= now_ms) {
-            let mut earliest = i64::MAX;
-            for p in (0..seg.slots()).filter_map(|at| pointer_of(seg.get(at))) {
-                // SAFETY: the slot owns a live entry.
-                let e = unsafe { EntryRef::from_raw(p) };
-                let Some(at) = e.next_field_expiry() else {
-                    continue;
-                };
-                earliest = earliest.min(at);
-                if at <= now_ms {
-                    due(at, e.key());
-                }
-            }
-            seg.fields_ms = earliest;
-            looked += 1;
-            if looked >= budget {
-                return id + 1;
-            }
-        }
-        0
-    }
-
-    /// A random entry with an expiry; `random(n)` gives a number below `n`. Not each has the same
-    /// chance: those behind a stretch without any have more.
-    pub fn random_volatile(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
-        if self.volatile == 0 {
-            return None;
-        }
-        let first = random(self.segments.len() as u64) as usize;
-        let (before, after) = self.segments.split_at_checked(first)?;
-        let seg = after.iter().chain(before).find(|seg| seg.volatile > 0)?;
-        let slots = seg.slots();
-        let from = random(slots as u64) as usize;
-        let mut entries = (from..slots).chain(0..from).filter_map(|at| {
-            let p = pointer_of(seg.get(at))?;
-            // SAFETY: the slot owns a live entry and the table is borrowed.
-            Some(unsafe { EntryRef::from_raw(p) })
-        });
-        entries.find(|e| e.expire_ms().is_some())
-    }
-
-    /// A random entry, each with the same chance; `random(n)` gives a number below `n`.
-    pub fn random(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
-        if self.len == 0 {
-            return None;
-        }
-        let slots = self.capacity() as u64;
-        loop {
-            let mut at = random(slots) as usize;
-            for seg in &self.segments {
-                if at >= seg.slots() {
-                    at -= seg.slots();
-                    continue;
-                }
-                if let Some(p) = pointer_of(seg.get(at)) {
-                    // SAFETY: the slot owns a live entry and the table is borrowed.
-                    return Some(unsafe { EntryRef::from_raw(p) });
-                }
-                break;
-            }
-        }
-    }
-
-    /// Sum of the expiries of the entries of one segment and their number, for an average.
-    pub fn sample_expiries(&self, segment: usize) -> (i128, u64) {
-        let mut sum = (0, 0);
-        if let Some(seg) = self.segments.get(segment)
-            && seg.volatile > 0
-        {
-            for at in 0..seg.slots() {
-                if let Some(p) = pointer_of(seg.get(at)) {
-                    // SAFETY: the slot owns a live entry and the table is borrowed.
-                    if let Some(ms) = unsafe { EntryRef::from_raw(p) }.expire_ms() {
-                        sum = (sum.0 + i128::from(ms), sum.1 + 1);
-                    }
-                }
-            }
-        }
-        sum
     }
 
     /// Bytes of directory and segments, the entries apart.

@@ -5,6 +5,8 @@
 //! script. It expires keys as it meets them, counts hits and misses, and gathers what must happen
 //! because of it: effects for the log (an expiry's `DEL`) and keyspace events.
 
+mod edits;
+mod fetch;
 mod fields;
 mod freed;
 mod moves;
@@ -12,6 +14,7 @@ mod types;
 mod waiting;
 mod whole;
 
+pub use fetch::{Hint, NO_PLACES, TOGETHER};
 pub use freed::{Free, Freed, Garbage};
 pub use moves::Place;
 pub use types::{
@@ -21,10 +24,9 @@ pub use types::{
 use super::entry::{Entry, EntryRef, Meta};
 use super::hash;
 use super::locks::{Keyspace, Locked, ShardMask};
-use super::shard::{Edited, NewValue, Shard, WatchFlag};
-use super::sizes::SizeClass;
+use super::shard::{NewValue, Shard, WatchFlag};
 use super::table::Pos;
-use super::value::{Collection, Str, StrRef, Value, ValueKind, ValueRef};
+use super::value::{Collection, StrRef, Value, ValueRef};
 use crate::oplog::effect::UnitEffects;
 
 /// The locked shards of a unit and what came of it.
@@ -40,7 +42,7 @@ pub struct Unit<'a> {
     pub counters: Counters,
     /// Do not move access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
-    hint: (*const u8, u64),
+    hint: Hint<'a>,
     /// What was removed, to be freed after the locks are released.
     pub freed: Freed,
     /// Keys that were given an expiry in a unit that hides what is due: nobody else removes them.
@@ -64,7 +66,7 @@ impl<'a> Unit<'a> {
             events: Vec::new(),
             counters: Counters::default(),
             no_touch: false,
-            hint: (std::ptr::null(), 0),
+            hint: Hint::NONE,
             freed: Freed::default(),
             own_expiries: Vec::new(),
             seen_write: 0,
@@ -81,20 +83,6 @@ impl<'a> Unit<'a> {
         self.locked.keyspace()
     }
 
-    /// Tells the hash of the argument at `key`, computed when the unit's locks were chosen.
-    #[inline]
-    pub fn hint(&mut self, key: &[u8], hash: u64) {
-        self.hint = (key.as_ptr(), hash);
-    }
-
-    #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
-        if std::ptr::eq(self.hint.0, key.as_ptr()) && !key.is_empty() {
-            return self.hint.1;
-        }
-        hash::of(key)
-    }
-
     /// Locks other shards, for a command that chose them itself. The unit has done nothing yet.
     pub fn relock(&mut self, mask: ShardMask) {
         debug_assert!(self.locked.mask().is_empty(), "a unit locks once");
@@ -106,22 +94,6 @@ impl<'a> Unit<'a> {
     pub fn set_now(&mut self, now_ms: i64) {
         self.options.now_ms = now_ms;
         self.locked.set_instant(now_ms);
-    }
-
-    /// Asks the processor for what lookups of these hashes will read: all their slots first, then
-    /// the entries, so that the fetches of a batch overlap.
-    pub fn prefetch(&mut self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
-        for hash in hashes.clone() {
-            self.locked.prefetch_slots(db, hash);
-        }
-        self.prefetch_entries(db, hashes);
-    }
-
-    /// The second half of [`Unit::prefetch`], for whom the slots have been asked for already.
-    pub fn prefetch_entries(&mut self, db: usize, hashes: impl Iterator<Item = u64>) {
-        for hash in hashes {
-            self.locked.prefetch_entry(db, hash);
-        }
     }
 
     /// A locked shard, for what looks at it as a whole.
@@ -158,8 +130,9 @@ impl<'a> Unit<'a> {
     #[inline]
     fn live(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Pos> {
         let now_ms = self.options.now_ms;
+        let near = self.hint.place_of(key);
         let table = &self.locked.shard_for(hash)?.db(db)?.table;
-        let (pos, entry) = table.find_entry(hash, key)?;
+        let (pos, entry) = table.find_entry_near(near, hash, key)?;
         match entry.expire_ms() {
             Some(at) if at <= now_ms => self.due(db, hash, key, pos),
             _ => Some(pos),
@@ -274,8 +247,7 @@ impl<'a> Unit<'a> {
     fn put(&mut self, db: usize, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         let hash = self.hash(key);
         let found = self.live(db, hash, key);
-        let options = self.options;
-        let access = options.access;
+        let access = self.options.access;
         if found.is_none() {
             self.remove_hidden(db, hash, key);
         }
@@ -317,7 +289,7 @@ impl<'a> Unit<'a> {
         let old = shard.db(db).and_then(|d| d.table.entry(pos));
         let meta = Meta {
             expire_ms,
-            access: old.map_or(access, |old| options.touched(old.access())),
+            access: old.map_or(access, |old| self.options.touched(old.access())),
             mark: false,
         };
         if let Some(old) = shard.replace(db, pos, key, value, meta) {
@@ -349,180 +321,6 @@ impl<'a> Unit<'a> {
             self.note_own_expiry(db, key);
         }
         true
-    }
-
-    /// Edits the collection at a key. `change` returns its result and how many changes it made;
-    /// zero means that nothing changed. A collection that ends up empty is removed, which the
-    /// second part of the result says.
-    ///
-    /// # Errors
-    /// [`WrongType`] if the key holds another type; `change` is not called then.
-    pub fn update<T: Collection, R>(
-        &mut self,
-        db: usize,
-        key: &[u8],
-        missing: Missing,
-        change: impl FnOnce(&mut T) -> (R, u64),
-    ) -> Result<Option<(R, bool)>, WrongType> {
-        let hash = self.hash(key);
-        let (options, touch) = (self.options, !self.no_touch);
-        let access = options.access;
-        let Some(pos) = self.live(db, hash, key) else {
-            if missing == Missing::Skip {
-                return Ok(None);
-            }
-            let mut fresh = T::default();
-            let (result, changes) = change(&mut fresh);
-            let empty = fresh.is_empty();
-            if !empty {
-                self.remove_hidden(db, hash, key);
-                let new = NewValue::Value(fresh.into());
-                if let Some(shard) = self.locked.shard_for(hash) {
-                    shard.insert(
-                        db,
-                        hash,
-                        key,
-                        new,
-                        Meta {
-                            access,
-                            ..Meta::default()
-                        },
-                    );
-                }
-                self.notify(NotifyClass::NEW, "new", db, key);
-                self.counters.dirty += changes;
-            }
-            return Ok(Some((result, false)));
-        };
-        let Some(shard) = self.locked.shard_for(hash) else {
-            return Ok(None);
-        };
-        let kind = shard
-            .db(db)
-            .and_then(|d| d.table.entry(pos))
-            .map(EntryRef::value_kind);
-        if kind != Some(T::KIND) {
-            return Err(WrongType);
-        }
-        let edited = shard.edit(db, pos, key, |mut e| {
-            if touch {
-                e.set_access(options.touched(e.as_ref().access()));
-            }
-            match e.collection::<T>() {
-                Some(c) => {
-                    let before = c.size_class();
-                    let (result, changes) = change(c);
-                    let edited = Edited {
-                        changed: changes > 0,
-                        before,
-                        after: c.size_class(),
-                    };
-                    (Some((result, changes, c.is_empty())), edited)
-                }
-                None => (None, Edited::NOTHING),
-            }
-        });
-        let Some(Some((result, changes, empty))) = edited else {
-            return Ok(None);
-        };
-        self.counters.dirty += changes;
-        if empty {
-            shard.remove(db, pos);
-        }
-        Ok(Some((result, empty)))
-    }
-
-    /// Edits the string at a key in place, as bytes; a missing key begins empty and is made only
-    /// if it is not empty afterwards. `change` returns its result and whether it changed anything.
-    ///
-    /// # Errors
-    /// [`WrongType`] if the key holds another type; `change` is not called then.
-    pub fn edit_string<R>(
-        &mut self,
-        db: usize,
-        key: &[u8],
-        change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
-    ) -> Result<R, WrongType> {
-        let hash = self.hash(key);
-        let options = self.options;
-        let Some(pos) = self.live(db, hash, key) else {
-            let mut bytes = Vec::new();
-            let (result, changed) = change(&mut bytes);
-            if changed && !bytes.is_empty() {
-                self.set_value(db, key, Value::Str(Str::Heap(bytes.into())), Expiry::Clear);
-            }
-            return Ok(result);
-        };
-        let Some(shard) = self.locked.shard_for(hash) else {
-            return Err(WrongType);
-        };
-        let current = shard
-            .db(db)
-            .and_then(|d| d.table.entry(pos))
-            .map(EntryRef::value);
-        let Some(ValueRef::Str(current)) = current else {
-            return Err(WrongType);
-        };
-        if !matches!(current, StrRef::Heap(_)) {
-            let mut bytes = current.to_vec();
-            let (result, changed) = change(&mut bytes);
-            if changed {
-                self.set_value(db, key, Value::Str(Str::Heap(bytes.into())), Expiry::Keep);
-            }
-            return Ok(result);
-        }
-        let edited = shard.edit(db, pos, key, |mut e| {
-            e.set_access(options.touched(e.as_ref().access()));
-            match e.heap() {
-                Some(shared) => {
-                    let bytes = std::sync::Arc::make_mut(shared);
-                    let before = SizeClass::of(ValueKind::String, bytes.len());
-                    let (result, changed) = change(bytes);
-                    let after = SizeClass::of(ValueKind::String, bytes.len());
-                    let edited = Edited {
-                        changed,
-                        before,
-                        after,
-                    };
-                    (Some((result, changed)), edited)
-                }
-                None => (None, Edited::NOTHING),
-            }
-        });
-        match edited {
-            Some(Some((result, changed))) => {
-                self.counters.dirty += u64::from(changed);
-                Ok(result)
-            }
-            _ => Err(WrongType),
-        }
-    }
-
-    /// Overwrites the integer at a key if it is kept as one; `false` if it is not.
-    pub fn overwrite_int(&mut self, db: usize, key: &[u8], n: i64) -> bool {
-        let hash = self.hash(key);
-        let options = self.options;
-        let Some(pos) = self.live(db, hash, key) else {
-            return false;
-        };
-        let Some(shard) = self.locked.shard_for(hash) else {
-            return false;
-        };
-        let done = shard.edit(db, pos, key, |mut e| {
-            e.set_access(options.touched(e.as_ref().access()));
-            let before = e.as_ref().size_class();
-            let changed = e.overwrite_int(n);
-            let after = e.as_ref().size_class();
-            let edited = Edited {
-                changed,
-                before,
-                after,
-            };
-            (changed, edited)
-        });
-        let done = done == Some(true);
-        self.counters.dirty += u64::from(done);
-        done
     }
 
     /// Writes the 24 bits of access time of a key (`RESTORE` with `IDLETIME` or `FREQ`).

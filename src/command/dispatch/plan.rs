@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::super::families::{Action, Locks};
 use super::super::spec::Command;
 use super::{BATCH_MAX, Engine};
+use crate::base::text::same;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
 
@@ -15,18 +16,41 @@ pub(super) struct Planned<'e> {
     pub first_key: usize,
     pub hash: u64,
     pub shards: ShardMask,
+    /// Where the hashes of all keys are in [`Plan::hashes`], if there are several keys.
+    several: (u32, u32),
+}
+
+/// The plan of a batch.
+pub(super) struct Plan<'e> {
+    pub requests: SmallVec<[Planned<'e>; BATCH_MAX]>,
+    /// The hashes of the keys of those commands that have several.
+    hashes: SmallVec<[u64; 2 * BATCH_MAX]>,
+}
+
+impl Plan<'_> {
+    /// The hashes of all keys of a command, if it has several.
+    #[inline]
+    pub fn hashes_of(&self, planned: &Planned<'_>) -> &[u64] {
+        let (from, to) = planned.several;
+        self.hashes
+            .get(from as usize..to as usize)
+            .unwrap_or_default()
+    }
 }
 
 impl Engine {
     /// Plans the first of these requests, up to the first that must be a unit of its own.
-    pub(super) fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> SmallVec<[Planned<'e>; BATCH_MAX]> {
-        let mut planned: SmallVec<[Planned<'e>; BATCH_MAX]> = SmallVec::new();
+    pub(super) fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> Plan<'e> {
+        let mut plan = Plan {
+            requests: SmallVec::new(),
+            hashes: SmallVec::new(),
+        };
         // Pipelines often repeat a command, to the letter.
         let mut before: Option<(&[u8], &Command<Action>)> = None;
         for args in requests.iter().take(BATCH_MAX) {
             let name = args.first().copied().unwrap_or_default();
             let command = match before {
-                Some((same, command)) if same == name => Some(command),
+                Some((before, command)) if same(before, name) => Some(command),
                 _ => self.table.lookup(args),
             };
             before = command.filter(|c| c.has_one_word()).map(|c| (name, c));
@@ -37,7 +61,7 @@ impl Engine {
                 _ => Locks::Nothing,
             };
             let alone = matches!(locks, Locks::All | Locks::Own);
-            if alone && !planned.is_empty() {
+            if alone && !plan.requests.is_empty() {
                 break;
             }
             let mut p = Planned {
@@ -45,22 +69,27 @@ impl Engine {
                 first_key: 0,
                 hash: 0,
                 shards: ShardMask::NONE,
+                several: (0, 0),
             };
             match locks {
                 Locks::Nothing | Locks::Own => {}
                 Locks::All => p.shards = ShardMask::ALL,
                 Locks::Keys => {
                     if let Some(c) = command {
-                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards);
+                        let from = plan.hashes.len() as u32;
+                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
+                            plan.hashes.push(hash);
+                        });
+                        p.several = (from, plan.hashes.len() as u32);
                     }
                 }
             }
-            planned.push(p);
+            plan.requests.push(p);
             if alone {
                 break;
             }
         }
-        planned
+        plan
     }
 
     /// The shards that a queued command needs.
@@ -74,7 +103,7 @@ impl Engine {
                 Locks::Nothing => {}
                 Locks::All | Locks::Own => mask = ShardMask::ALL,
                 Locks::Keys => {
-                    add_keys(c, args, &mut mask);
+                    add_keys(c, args, &mut mask, |_| ());
                 }
             }
         }
@@ -82,9 +111,15 @@ impl Engine {
     }
 }
 
-/// Adds the shards of a command's keys; the index of its first key and that key's hash.
+/// Adds the shards of a command's keys; the index of its first key and that key's hash. `each` is
+/// shown the hashes of all keys of a command that may have several.
 #[inline]
-fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> (usize, u64) {
+fn add_keys(
+    command: &Command<Action>,
+    args: &[&[u8]],
+    mask: &mut ShardMask,
+    mut each: impl FnMut(u64),
+) -> (usize, u64) {
     if let Some(only) = command.spec.keys.shape.only() {
         return args.get(only).map_or((0, 0), |key| {
             let h = hash::of(key);
@@ -97,6 +132,7 @@ fn add_keys(command: &Command<Action>, args: &[&[u8]], mask: &mut ShardMask) -> 
         if let Some(key) = args.get(index) {
             let h = hash::of(key);
             mask.add_hash(h);
+            each(h);
             if first.0 == 0 {
                 first = (index, h);
             }

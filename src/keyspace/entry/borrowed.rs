@@ -5,12 +5,14 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::base::text::same;
+
 use super::super::sizes::SizeClass;
 use super::super::value::{Collection, INLINE_MAX_BYTES, StrRef, ValueKind, ValueRef};
 use super::super::value::{hash::Hash, list::List, set::Set, stream::Stream, zset::Zset};
 use super::{
     Entry, EntryMut, EntryRef, FLAG_EXPIRY, FLAG_LONG_KEY, FLAG_MARK, HEADER_BYTES, Kind, Meta,
-    Shape, layout, shape, write_access,
+    Shape, layout, prefetch, shape, write_access,
 };
 
 impl<'a> EntryRef<'a> {
@@ -20,19 +22,23 @@ impl<'a> EntryRef<'a> {
         EntryRef(p, PhantomData)
     }
 
+    #[inline]
     pub(super) fn byte(self, at: usize) -> u8 {
         // SAFETY: called with offsets inside the header only.
         unsafe { self.0.as_ptr().add(at).read() }
     }
 
+    #[inline]
     pub(super) fn kind(self) -> Kind {
         Kind::of(self.byte(0))
     }
 
+    #[inline]
     pub(super) fn has(self, flag: u8) -> bool {
         self.byte(1) & flag != 0
     }
 
+    #[inline]
     pub(super) fn vlen(self) -> usize {
         // SAFETY: bytes 6 and 7 of the header, aligned.
         unsafe { self.0.as_ptr().add(6).cast::<u16>().read() as usize }
@@ -58,6 +64,7 @@ impl<'a> EntryRef<'a> {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(s.key), s.klen) }
     }
 
+    #[inline]
     pub(super) fn inline_bytes(self) -> &'a [u8] {
         let s = self.shape();
         // SAFETY: the shape lies within the allocation.
@@ -87,11 +94,13 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The snapshot mark.
+    #[inline]
     pub fn mark(self) -> bool {
         self.has(FLAG_MARK)
     }
 
     /// 24 bits of LRU clock or LFU counter.
+    #[inline]
     pub fn access(self) -> u32 {
         u32::from_le_bytes([self.byte(2), self.byte(3), self.byte(4), 0])
     }
@@ -133,6 +142,7 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn area_value(self, kind: Kind) -> ValueRef<'a> {
         let at = HEADER_BYTES + if self.has(FLAG_EXPIRY) { 8 } else { 0 };
         // SAFETY: the area holds what `kind` says and lives as long as the entry.
@@ -162,7 +172,32 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    /// Whether this is the entry of `key`.
+    #[inline]
+    pub fn has_key(self, key: &[u8]) -> bool {
+        same(self.key(), key)
+    }
+
+    /// Asks the processor for the entry: the two cache lines that most entries fill.
+    #[inline]
+    pub fn prefetch(self) {
+        prefetch(self.0.as_ptr(), 2);
+    }
+
+    /// Asks the processor for what a look at the value begins with, where it lies outside of the
+    /// entry. Worth it once the entry has come.
+    #[inline]
+    pub fn prefetch_value(self) {
+        /// Enough for the processor to see that one line after the other is read.
+        const LINES: usize = 4;
+        match self.kind() {
+            Kind::Int | Kind::Inline => {}
+            kind => prefetch(self.area_value(kind).address(), LINES),
+        }
+    }
+
     /// The value's type.
+    #[inline]
     pub fn value_kind(self) -> ValueKind {
         match self.kind() {
             Kind::Int | Kind::Inline | Kind::Heap => ValueKind::String,
@@ -182,7 +217,14 @@ impl<'a> EntryMut<'a> {
         EntryMut(p, PhantomData)
     }
 
+    /// The same entry, mutably borrowed for a shorter time.
+    #[inline]
+    pub fn reborrow(&mut self) -> EntryMut<'_> {
+        EntryMut(self.0, PhantomData)
+    }
+
     /// The same entry, read.
+    #[inline]
     pub fn as_ref(&self) -> EntryRef<'_> {
         EntryRef(self.0, PhantomData)
     }
@@ -245,18 +287,19 @@ impl<'a> EntryMut<'a> {
         true
     }
 
-    /// Overwrites an integer in place; `false` if the value is not kept as one.
-    pub fn overwrite_int(&mut self, n: i64) -> bool {
+    /// The integer in the entry, if the value is kept as one.
+    #[inline]
+    pub fn int(self) -> Option<&'a mut i64> {
         if self.as_ref().kind() != Kind::Int {
-            return false;
+            return None;
         }
         let s = self.as_ref().shape();
-        // SAFETY: the area of an integer is eight aligned bytes.
-        unsafe { self.0.as_ptr().add(s.area).cast::<i64>().write(n) }
-        true
+        // SAFETY: the area of an integer is eight aligned bytes, borrowed as the entry is.
+        Some(unsafe { &mut *self.0.as_ptr().add(s.area).cast::<i64>() })
     }
 
     /// The collection in the entry, if it is one of type `T`.
+    #[inline]
     pub fn collection<T: Collection>(self) -> Option<&'a mut T> {
         if self.as_ref().value_kind() != T::KIND {
             return None;

@@ -2,7 +2,7 @@
 
 use std::ptr::{self, NonNull};
 
-use super::super::entry::{Entry, EntryRef};
+use super::super::entry::{Entry, EntryRef, prefetch};
 
 /// Slots in a chunk; a chunk is 512 bytes, an exact size class.
 pub(super) const CHUNK_SLOTS: usize = 64;
@@ -38,27 +38,11 @@ pub(super) fn tagged(entry: Entry, tag: usize) -> Slot {
         .map_addr(|a| a | (tag << TAG_SHIFT))
 }
 
-/// Bytes of a cache line.
-const LINE_BYTES: usize = 64;
-
-/// Asks the processor for the cache line at an address.
-#[inline]
-pub(in super::super) fn prefetch(p: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program sees, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = p;
-}
-
 /// Asks for the first line, which holds a short key, of an entry behind the one at `at`.
 pub(super) fn prefetch_ahead(slots: &[Slot], at: usize) {
     const AHEAD: usize = 12;
     if let Some(p) = slots.get(at + AHEAD).and_then(|s| pointer_of(*s)) {
-        prefetch(p.as_ptr());
+        prefetch(p.as_ptr(), 1);
     }
 }
 
@@ -129,24 +113,43 @@ impl Segment {
         }
     }
 
+    /// The entry of `key`, and its slot.
     #[inline]
     pub(super) fn find(&self, tag: usize, key: &[u8]) -> Option<(usize, EntryRef<'_>)> {
-        let mut at = self.home(tag);
+        self.search(self.home(tag), tag, |entry| entry.has_key(key))
+    }
+
+    /// The first entry of this tag from its home on, and its slot.
+    #[inline]
+    pub(super) fn first_of(&self, home: usize, tag: usize) -> Option<(usize, EntryRef<'_>)> {
+        self.search(home, tag, |_| true)
+    }
+
+    /// The first entry of this tag that is `wanted`, and its slot.
+    #[inline]
+    fn search(
+        &self,
+        home: usize,
+        tag: usize,
+        wanted: impl Fn(EntryRef<'_>) -> bool,
+    ) -> Option<(usize, EntryRef<'_>)> {
+        let mut at = home;
         let mut chunk = at / CHUNK_SLOTS;
         let mut within = at % CHUNK_SLOTS;
         while let Some(Some(c)) = self.chunks.get(chunk) {
-            for &slot in c.iter().skip(within) {
-                let p = pointer_of(slot)?;
+            for &slot in c.get(within..).unwrap_or_default() {
                 let t = tag_of(slot);
-                if t > tag {
-                    return None;
-                }
-                if t == tag {
+                if t >= tag {
+                    if t > tag {
+                        return None;
+                    }
                     // SAFETY: a slot that is not null owns a live entry.
-                    let entry = unsafe { EntryRef::from_raw(p) };
-                    if entry.key() == key {
+                    let entry = unsafe { EntryRef::from_raw(pointer_of(slot)?) };
+                    if wanted(entry) {
                         return Some((at, entry));
                     }
+                } else if slot.is_null() {
+                    return None;
                 }
                 at += 1;
             }
@@ -156,44 +159,24 @@ impl Segment {
         None
     }
 
-    /// Asks for the slots that a lookup of `tag` begins with.
+    /// Asks for the slots that a lookup of `tag` begins with. The first of them.
     #[inline]
-    pub(super) fn prefetch_slots(&self, tag: usize) {
+    pub(super) fn prefetch_slots(&self, tag: usize) -> usize {
         let at = self.home(tag);
         if let Some(Some(c)) = self.chunks.get(at / CHUNK_SLOTS)
             && let Some(s) = c.get(at % CHUNK_SLOTS)
         {
-            prefetch(ptr::from_ref(s).cast());
+            prefetch(ptr::from_ref(s).cast(), 1);
         }
-    }
-
-    /// Asks for the first entry of this tag, by the two cache lines that most entries fill.
-    #[inline]
-    pub(super) fn prefetch_entry(&self, tag: usize) {
-        let home = self.home(tag);
-        let mut within = home % CHUNK_SLOTS;
-        for c in self.chunks.iter().skip(home / CHUNK_SLOTS) {
-            let Some(c) = c else { return };
-            for &slot in c.iter().skip(within) {
-                let Some(p) = pointer_of(slot).filter(|_| tag_of(slot) <= tag) else {
-                    return;
-                };
-                if tag_of(slot) == tag {
-                    prefetch(p.as_ptr());
-                    prefetch(p.as_ptr().wrapping_add(LINE_BYTES));
-                    return;
-                }
-            }
-            within = 0;
-        }
+        at
     }
 
     /// Asks for the entry of a slot, if there is one.
     #[inline]
     pub(super) fn prefetch_slot(&self, at: usize) {
         if let Some(p) = pointer_of(self.get(at)) {
-            prefetch(p.as_ptr());
-            prefetch(p.as_ptr().wrapping_add(LINE_BYTES));
+            // SAFETY: a slot that is not null owns a live entry.
+            unsafe { EntryRef::from_raw(p) }.prefetch();
         }
     }
 

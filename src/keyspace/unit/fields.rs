@@ -4,8 +4,7 @@
 //! each), a replica's clients do not see them, and the link to a primary and the replay of a file
 //! see them as any other. A hash whose last field goes this way goes too.
 
-use super::super::shard::Edited;
-use super::super::value::Collection;
+use super::super::shard::CollectionEdit;
 use super::super::value::hash::Hash;
 use super::{ExpiryMode, NotifyClass, Unit};
 
@@ -68,26 +67,26 @@ impl Unit<'_> {
         let Some(shard) = self.locked.shard_for(hash) else {
             return 0;
         };
-        let removed = shard.edit(db, pos, key, |entry| {
-            let Some(hash) = entry.collection::<Hash>() else {
-                return (0, Edited::NOTHING);
-            };
-            let before = hash.size_class();
-            let mut removed = 0;
-            for field in fields.iter().filter(|field| hash.remove(**field)) {
-                removed += 1;
-                if log {
-                    effects.push(db as u32, &[b"HDEL", key, field]);
+        let edited = shard.edit_collection::<Hash, _>(
+            db,
+            pos,
+            key,
+            |old| old,
+            |hash| {
+                let mut removed = 0;
+                for field in fields.iter().filter(|field| hash.remove(**field)) {
+                    removed += 1;
+                    if log {
+                        effects.push(db as u32, &[b"HDEL", key, field]);
+                    }
                 }
-            }
-            let edited = Edited {
-                changed: removed > 0,
-                before,
-                after: hash.size_class(),
-            };
-            (removed, edited)
-        });
-        let removed = removed.unwrap_or(0);
+                (removed, removed as u64)
+            },
+        );
+        let removed = match edited {
+            CollectionEdit::Done { result, .. } => result,
+            CollectionEdit::Gone | CollectionEdit::OtherType => 0,
+        };
         self.counters.expired_fields += removed as u64;
         removed
     }

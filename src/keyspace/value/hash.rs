@@ -113,6 +113,12 @@ impl Hash {
         }
     }
 
+    /// Where its bytes begin, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.form.address()
+    }
+
     /// Number of fields, those that are due included.
     pub fn len(&self) -> usize {
         match self.form() {

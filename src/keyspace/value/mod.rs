@@ -269,6 +269,23 @@ pub enum ValueRef<'a> {
     Stream(&'a Stream),
 }
 
+impl ValueRef<'_> {
+    /// Where a look at a value that lies outside of its entry begins, for a prefetch; null for
+    /// one that lies inside.
+    #[inline]
+    pub fn address(self) -> *const u8 {
+        match self {
+            ValueRef::Str(StrRef::Heap(bytes)) => Arc::as_ptr(bytes).cast(),
+            ValueRef::Str(_) => std::ptr::null(),
+            ValueRef::List(list) => list.address(),
+            ValueRef::Set(set) => set.address(),
+            ValueRef::Zset(zset) => zset.address(),
+            ValueRef::Hash(hash) => hash.address(),
+            ValueRef::Stream(stream) => stream.address(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.as_ref().fmt(f)
@@ -371,10 +388,13 @@ pub trait Collection: sealed::Sealed + Clone + Default + Into<Value> + Send + Sy
 
     /// Where it is counted by its length.
     fn size_class(&self) -> SizeClass;
+
+    /// The earliest expiry of a field, Unix milliseconds; only hashes have such fields.
+    fn next_field_expiry(&self) -> Option<i64>;
 }
 
 macro_rules! collections {
-    ($($kind:ident empty if $empty:expr;)*) => {$(
+    ($($kind:ident empty if $empty:expr, next expiry $expiry:expr;)*) => {$(
         impl sealed::Sealed for $kind {}
 
         impl Collection for $kind {
@@ -393,6 +413,12 @@ macro_rules! collections {
             fn size_class(&self) -> SizeClass {
                 SizeClass::of(ValueKind::$kind, self.len())
             }
+
+            #[inline]
+            fn next_field_expiry(&self) -> Option<i64> {
+                let expiry: fn(&Self) -> Option<i64> = $expiry;
+                expiry(self)
+            }
         }
 
         impl From<$kind> for Value {
@@ -404,10 +430,10 @@ macro_rules! collections {
 }
 
 collections! {
-    List empty if |list| list.len() == 0;
-    Set empty if |set| set.len() == 0;
-    Zset empty if |zset| zset.len() == 0;
-    Hash empty if |hash| hash.len() == 0;
+    List empty if |list| list.len() == 0, next expiry |_| None;
+    Set empty if |set| set.len() == 0, next expiry |_| None;
+    Zset empty if |zset| zset.len() == 0, next expiry |_| None;
+    Hash empty if |hash| hash.len() == 0, next expiry |hash| hash.next_expiry();
     // A stream without entries still has its last id and its groups.
-    Stream empty if |_| false;
+    Stream empty if |_| false, next expiry |_| None;
 }

@@ -34,13 +34,13 @@ mod sample;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use siphasher::sip::SipHasher13;
 
 pub use self::iter::Iter;
 use self::node::{Edited, Node};
 pub use self::sample::distinct_ranks;
 use super::packed::{Elem, Encoded};
 use crate::base::random;
+use crate::base::sip::SipHash13;
 
 /// Positions are below this.
 const SPACE: u64 = 1 << 48;
@@ -114,15 +114,13 @@ impl<'a> Key<'a> {
 
 /// The place of a key in the hash space.
 fn position(hashed: &[u8]) -> u64 {
-    static HASHER: OnceLock<SipHasher13> = OnceLock::new();
+    static HASHER: OnceLock<SipHash13> = OnceLock::new();
     let hasher = HASHER.get_or_init(|| {
         // Tests of the structure are reproducible: they see one fixed key.
         if cfg!(test) {
-            return SipHasher13::new_with_keys(1, 2);
+            return SipHash13::new(1, 2);
         }
-        let mut key = [0; 16];
-        random::fill(&mut key);
-        SipHasher13::new_with_key(&key)
+        SipHash13::new(random::u64(), random::u64())
     });
     hasher.hash(hashed) >> 16
 }

@@ -121,6 +121,12 @@ impl Set {
         self.form.is_large()
     }
 
+    /// Where its bytes begin, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.form.address()
+    }
+
     /// Number of members.
     pub fn len(&self) -> usize {
         match self.form() {

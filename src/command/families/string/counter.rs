@@ -44,20 +44,24 @@ fn current<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<StrRef<'c>>, W
 
 fn add(ctx: &mut Ctx<'_>, args: &[&[u8]], by: i64, reply: &mut Reply) -> Outcome {
     let key = args.get(1).copied().unwrap_or_default();
-    let (old, is_int) = match current(ctx, key)? {
-        None => (0, false),
-        Some(string) => (
-            string.as_integer().ok_or(CommandError::NOT_INTEGER)?,
-            matches!(string, StrRef::Int(_)),
-        ),
+    let added = |old: i64| {
+        let overflow = CommandError::new(errors::INCREMENT_OVERFLOW);
+        old.checked_add(by).ok_or(overflow)
     };
-    let new = old
-        .checked_add(by)
-        .ok_or(CommandError::new(errors::INCREMENT_OVERFLOW))?;
     let db = ctx.db();
-    if !(is_int && ctx.unit.overwrite_int(db, key, new)) {
-        ctx.set_value(key, Str::Int(new), Expiry::Keep);
-    }
+    let new = match ctx.unit.edit_int(db, key, added) {
+        Some(new) => new?,
+        // There is none yet, or one that is kept as text.
+        None => {
+            let old = match current(ctx, key)? {
+                None => 0,
+                Some(string) => string.as_integer().ok_or(CommandError::NOT_INTEGER)?,
+            };
+            let new = added(old)?;
+            ctx.set_value(key, Str::Int(new), Expiry::Keep);
+            new
+        }
+    };
     ctx.notify(NotifyClass::STRING, "incrby", key);
     reply.int(new);
     Ok(Effect::Verbatim)

@@ -18,7 +18,6 @@ use smallvec::SmallVec;
 
 use super::{Family, Locks};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
-use crate::keyspace::hash;
 use crate::keyspace::unit::{Expiry, NotifyClass, WrongType};
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::oplog::effect::Effect;
@@ -364,35 +363,16 @@ pub fn getex(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
 }
 
-/// Shows items with a key each to `each`, in order; what lookups of their keys will read is asked
-/// for some items ahead, so that the fetches overlap.
-fn fetched<'a, T>(
-    ctx: &mut Ctx<'_>,
-    items: &[T],
-    key: impl Fn(&T) -> &'a [u8],
-    mut each: impl FnMut(&mut Ctx<'_>, &T),
-) {
-    const AHEAD: usize = 16;
-    let db = ctx.db();
-    for some in items.chunks(AHEAD) {
-        let hashes: SmallVec<[u64; AHEAD]> = some.iter().map(|i| hash::of(key(i))).collect();
-        ctx.unit.prefetch(db, hashes.iter().copied());
-        for (item, hash) in some.iter().zip(hashes) {
-            ctx.unit.hint(key(item), hash);
-            each(ctx, item);
-        }
-    }
-}
-
 /// `MGET key [key ...]`
 pub fn mget(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let keys = args.get(1..).unwrap_or_default();
     reply.array(keys.len());
-    fetched(
-        ctx,
+    let db = ctx.db();
+    ctx.unit.fetched(
+        db,
         keys,
         |key| key,
-        |ctx, key| match ctx.read(key) {
+        |unit, key| match unit.read(db, key) {
             Some(ValueRef::Str(string)) => write_string(reply, string),
             _ => reply.null(),
         },
@@ -411,13 +391,14 @@ fn pairs<'b, 'a>(args: &'b [&'a [u8]], command: &str) -> Result<&'b [[&'a [u8]; 
 }
 
 fn set_all(ctx: &mut Ctx<'_>, pairs: &[[&[u8]; 2]]) {
-    fetched(
-        ctx,
+    let db = ctx.db();
+    ctx.unit.fetched(
+        db,
         pairs,
         |[key, _]| key,
-        |ctx, [key, value]| {
-            ctx.set_bytes(key, value, Expiry::Clear);
-            ctx.notify(NotifyClass::STRING, "set", key);
+        |unit, [key, value]| {
+            unit.set_bytes(db, key, value, Expiry::Clear);
+            unit.notify(NotifyClass::STRING, "set", db, key);
         },
     );
 }

@@ -389,6 +389,11 @@ impl<S: Clone, H: Clone> Default for Tree<S, H> {
 }
 
 impl<S: Clone, H: Clone> Tree<S, H> {
+    /// Where the root begins, for a prefetch.
+    pub fn address(&self) -> *const u8 {
+        Arc::as_ptr(&self.root).cast()
+    }
+
     /// Elements in all leaves.
     pub fn len(&self) -> u64 {
         self.root.total

@@ -70,6 +70,12 @@ impl Listpack {
         self.field(0)
     }
 
+    /// Where the block begins, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.block.address()
+    }
+
     /// Number of elements.
     pub fn count(&self) -> usize {
         self.field(4)

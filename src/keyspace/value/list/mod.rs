@@ -85,6 +85,15 @@ impl Default for List {
 }
 
 impl List {
+    /// Where its bytes begin, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        match &self.repr {
+            Repr::Small(node) => node.address(),
+            Repr::Large(tree) => tree.address(),
+        }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match &self.repr {

@@ -119,7 +119,14 @@ impl Block {
         unsafe { &(*self.head.as_ptr()).refs }
     }
 
+    /// Where the allocation begins, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.head.as_ptr().cast_const().cast()
+    }
+
     /// Length of the body in bytes.
+    #[inline]
     pub fn used(&self) -> usize {
         // SAFETY: as in `refs`; `used` changes only through `&mut self` of the one owner.
         unsafe { (*self.head.as_ptr()).used as usize }

@@ -84,6 +84,12 @@ impl<T> Slim<T> {
         }
     }
 
+    /// Where what it holds begins, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.word.as_ptr().map_addr(|addr| addr & !LARGE)
+    }
+
     /// Whether it is the large form.
     pub fn is_large(&self) -> bool {
         self.boxed().is_some()

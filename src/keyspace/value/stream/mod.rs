@@ -128,6 +128,11 @@ impl Stream {
         &mut Arc::make_mut(&mut self.inner).entries
     }
 
+    /// Where its bytes begin, for a prefetch.
+    pub fn address(&self) -> *const u8 {
+        Arc::as_ptr(&self.inner).cast()
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         usize::try_from(self.inner.entries.len()).unwrap_or(usize::MAX)

@@ -16,12 +16,12 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use super::super::btree::{Between, First, Level, Tree};
 use super::super::packed::Block;
 use crate::base::random;
+use crate::base::sip::SipHash13;
 
 /// The longest page's body: an allocation of 1 KiB.
 const MAX_USED: usize = 1024 - 8;
@@ -34,15 +34,13 @@ const ENTRY: usize = 8;
 
 /// The hash of a member as the index uses it.
 pub fn hash(member: &[u8]) -> u32 {
-    static HASHER: OnceLock<SipHasher13> = OnceLock::new();
+    static HASHER: OnceLock<SipHash13> = OnceLock::new();
     let hasher = HASHER.get_or_init(|| {
         // Tests of the structure are reproducible: they see one fixed key.
         if cfg!(test) {
-            return SipHasher13::new_with_keys(1, 2);
+            return SipHash13::new(1, 2);
         }
-        let mut key = [0; 16];
-        random::fill(&mut key);
-        SipHasher13::new_with_key(&key)
+        SipHash13::new(random::u64(), random::u64())
     });
     (hasher.hash(member) >> 32) as u32
 }

@@ -90,6 +90,12 @@ impl Zset {
         Zset::default()
     }
 
+    /// Where its bytes begin, for a prefetch.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.form.address()
+    }
+
     /// Number of members.
     pub fn len(&self) -> usize {
         match self.form.view() {
