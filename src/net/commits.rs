@@ -15,8 +15,7 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::oplog::durable::Durability;
-use crate::oplog::log::Log;
+use crate::command::engine::{Durability, Log};
 
 /// Whose replies wait, by log offset and by a number of their own, and whether the log has grown.
 #[derive(Debug, Default)]
@@ -118,7 +117,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::oplog::durable::Need;
+    use crate::command::engine::Need;
 
     async fn settle() {
         for _ in 0..8 {
