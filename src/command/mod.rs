@@ -6,11 +6,13 @@
 //! - [`families`]: the handlers, one file a family; [`multi`]: transactions.
 //! - [`ctx`]: what a handler is given; [`session`]: a connection's state.
 //! - [`blocking`]: commands that wait for a key.
+//! - [`commits`]: between connections and those who read the log.
 //! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
 //! - [`stats`], [`slowlog`], [`latency`]: what commands cost.
 
 pub mod ack_waits;
 pub mod blocking;
+pub mod commits;
 pub mod ctx;
 pub mod digest;
 pub mod dispatch;

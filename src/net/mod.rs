@@ -3,11 +3,9 @@
 //!
 //! - [`listener`]: sockets, and who may connect.
 //! - [`worker`]: the threads that own connections.
-//! - [`commits`]: replies that wait for the append-only file.
 //! - [`connection`]: read, run, write, for one connection.
 //! - [`transport`]: TCP and Unix sockets as one thing.
 
-pub mod commits;
 pub mod connection;
 pub mod listener;
 pub mod transport;

@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::client::Client;
+use crate::command::commits::Commits;
 use crate::command::dispatch::{Engine, Ran, Scratch};
 use crate::command::multi;
 use crate::command::session::Session;
 use crate::command::stats::bump;
 use crate::resp::reply::{Proto, Reply};
 
-use super::commits::Commits;
 use super::connection::{Taken, serve, threads};
 use super::listener::Accepted;
 
