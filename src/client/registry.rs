@@ -93,6 +93,8 @@ pub struct Client {
     pub no_evict: AtomicBool,
     /// `CLIENT NO-TOUCH on`.
     pub no_touch: AtomicBool,
+    /// A replica's second connection, for its data set.
+    pub rdb_channel: AtomicBool,
     /// Number of the worker that serves it.
     pub worker: AtomicU32,
     /// Bytes of replies that are not written yet.
@@ -210,6 +212,7 @@ impl Registry {
             blocked: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            rdb_channel: AtomicBool::new(false),
             worker: AtomicU32::new(0),
             unsent_bytes: AtomicU64::new(0),
             kind: AtomicU32::new(0),

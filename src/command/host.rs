@@ -285,6 +285,13 @@ pub trait Replicating {
     /// The error to reply with.
     fn may_sync(&self, facts: &ReplicaFacts) -> Result<(), CommandError>;
 
+    /// Whether a replica on the connection of this number is to come with a second one.
+    fn awaits_side(&self, main_client: u64) -> bool;
+
+    /// `DEBUG REPL-PAUSE`: stops the process at a place of a full sync. `false` if there is no
+    /// place of that name.
+    fn pause_at(&self, place: &[u8]) -> bool;
+
     /// What of a request is fulfilled: our own disk's part, and by how many replicas.
     fn acknowledged(&self, request: &WaitRequest) -> (bool, usize);
 

@@ -45,6 +45,12 @@ pub struct ReplicaFacts {
     pub capa_eof: bool,
     /// It understands `+CONTINUE <replid>`.
     pub capa_psync2: bool,
+    /// It can take the RDB over a second connection.
+    pub capa_rdb_channel: bool,
+    /// This is such a second connection.
+    pub rdb_channel: bool,
+    /// The number of the main connection that it belongs to.
+    pub main_client: Option<u64>,
     /// It wants the RDB alone, and nothing after it.
     pub rdb_only: bool,
     /// It wants no keys.

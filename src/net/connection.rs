@@ -303,7 +303,7 @@ impl Connection {
         let mut at = *pos;
         let mut quoted = Vec::new();
         let mut failure: Option<ProtocolError> = None;
-        let mut more = true;
+        let (mut more, was_authenticated) = (true, self.parser.limits().authenticated);
         while bounds.len() < BATCH_MAX {
             let first = args.len();
             match self
@@ -361,7 +361,8 @@ impl Connection {
             return self.after(worker, ran, durable_at);
         }
         if let Some(e) = failure {
-            return Some(self.refuse(&e, reply));
+            *pos = at;
+            return self.refuse(&e, worker, was_authenticated, reply);
         }
         if !more {
             return Some(Stop::Drained);
@@ -370,15 +371,26 @@ impl Connection {
         None
     }
 
-    /// Replies to bytes that are no request; the connection closes.
-    fn refuse(&self, e: &ProtocolError, reply: &mut Reply) -> Stop {
+    /// Replies to bytes that are no request; the connection closes. What came behind AUTH is looked
+    /// at again instead.
+    fn refuse(
+        &mut self,
+        e: &ProtocolError,
+        worker: &Worker,
+        was_authenticated: bool,
+        reply: &mut Reply,
+    ) -> Option<Stop> {
+        if self.session.authenticated && !was_authenticated {
+            self.parser = Parser::new(worker.limits(true));
+            return None;
+        }
         tracing::debug!(
             "Protocol error ({}) from client: {}",
             e.log_reason(),
             self.client.addr
         );
         reply.error(e.reply_text());
-        Stop::Close
+        Some(Stop::Close)
     }
 
     fn after(&mut self, worker: &Worker, ran: Ran, durable_at: &mut u64) -> Option<Stop> {

@@ -22,6 +22,8 @@ pub enum ReplicaState {
     WaitEnd,
     /// It is being sent a file.
     SendBulk,
+    /// It is sent its data set over one connection, and the stream over another.
+    SendBulkAndStream,
     /// It follows the stream.
     Online,
     /// It wanted the data set alone, and has it.
@@ -34,6 +36,7 @@ impl ReplicaState {
         match self {
             ReplicaState::WaitStart | ReplicaState::WaitEnd => Some("wait_bgsave"),
             ReplicaState::SendBulk => Some("send_bulk"),
+            ReplicaState::SendBulkAndStream => Some("send_bulk_and_stream"),
             ReplicaState::Online => Some("online"),
             ReplicaState::Transmitted => None,
         }
@@ -55,6 +58,10 @@ pub struct Traits {
     pub pre_psync: bool,
     /// It wants the data set and no stream.
     pub rdb_only: bool,
+    /// It can take its data set over a second connection.
+    pub rdb_channel: bool,
+    /// This is such a second connection, of the replica whose main connection has this number.
+    pub side_of: Option<u64>,
     /// It wants no keys.
     pub without_data: bool,
     /// It wants no functions.
@@ -64,7 +71,9 @@ pub struct Traits {
 impl Traits {
     /// Whether one snapshot serves both.
     pub fn same_contents(&self, other: &Traits) -> bool {
-        self.without_data == other.without_data && self.without_functions == other.without_functions
+        self.without_data == other.without_data
+            && self.without_functions == other.without_functions
+            && self.side_of.is_some() == other.side_of.is_some()
     }
 
     /// Whether it wants less than everything.
@@ -138,6 +147,7 @@ impl Replica {
             1 => ReplicaState::WaitEnd,
             2 => ReplicaState::SendBulk,
             3 => ReplicaState::Online,
+            5 => ReplicaState::SendBulkAndStream,
             _ => ReplicaState::Transmitted,
         }
     }
@@ -150,6 +160,7 @@ impl Replica {
             ReplicaState::SendBulk => 2,
             ReplicaState::Online => 3,
             ReplicaState::Transmitted => 4,
+            ReplicaState::SendBulkAndStream => 5,
         };
         self.state.store(code, Ordering::Release);
         self.ack_ms.store(now_ms, Ordering::Relaxed);

@@ -97,21 +97,21 @@ impl Receiver {
         self.received
     }
 
-    /// Takes what has arrived.
-    pub fn push(&mut self, piece: &[u8]) -> Received {
+    /// A buffer to read the next `bytes` bytes into, behind what it holds already.
+    pub fn room(&mut self, bytes: usize) -> Vec<u8> {
+        let mut room = Vec::with_capacity(self.held.len() + bytes);
+        room.append(&mut self.held);
+        room
+    }
+
+    /// Takes what has arrived, in the buffer that [`Receiver::room`] gave.
+    pub fn push(&mut self, piece: Vec<u8>) -> Received {
         let received = match self.framing {
             Framing::Length(length) => {
                 let left = usize::try_from(length - self.received).unwrap_or(usize::MAX);
-                match piece.split_at_checked(left) {
-                    Some((data, rest)) => Received {
-                        data: data.to_vec(),
-                        rest: Some(rest.to_vec()),
-                    },
-                    None => Received {
-                        data: piece.to_vec(),
-                        rest: None,
-                    },
-                }
+                let mut data = piece;
+                let rest = (data.len() >= left).then(|| data.split_off(left));
+                Received { data, rest }
             }
             Framing::Mark(mark) => self.until(&mark, piece),
         };
@@ -119,9 +119,7 @@ impl Receiver {
         received
     }
 
-    fn until(&mut self, mark: &[u8; MARK_BYTES], piece: &[u8]) -> Received {
-        let mut data = std::mem::take(&mut self.held);
-        data.extend_from_slice(piece);
+    fn until(&mut self, mark: &[u8; MARK_BYTES], mut data: Vec<u8>) -> Received {
         if let Some(at) = memmem::find(&data, mark) {
             let rest = data.split_off(at).get(MARK_BYTES..).map(<[u8]>::to_vec);
             return Received {
@@ -148,7 +146,9 @@ mod tests {
                 rest.extend_from_slice(piece);
                 continue;
             }
-            let got = receiver.push(piece);
+            let mut room = receiver.room(piece.len());
+            room.extend_from_slice(piece);
+            let got = receiver.push(room);
             data.extend(got.data);
             if let Some(r) = got.rest {
                 ended = true;

@@ -124,13 +124,16 @@ impl LoadTarget for Replay<'_> {
     }
 
     fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
-        let progress = Some(Arc::clone(&self.status.loaded_bytes));
+        let watch = loading::Watch {
+            progress: Some(Arc::clone(&self.status.loaded_bytes)),
+            cancelled: None,
+        };
         // A key that is due by now may have been given more time by a command that follows.
         let mode = LoadMode {
             keep_due: true,
             ..LoadMode::default()
         };
-        match loading::load_stream(self.engine, input, mode, progress) {
+        match loading::load_stream(self.engine, input, mode, watch) {
             Ok((loaded, summary)) => {
                 self.status
                     .keys_loaded

@@ -99,6 +99,15 @@ impl Access {
     }
 }
 
+/// What goes on beside a load.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Receives the number of bytes read.
+    pub progress: Option<Arc<AtomicU64>>,
+    /// Set when the load is to end.
+    pub cancelled: Option<Arc<AtomicBool>>,
+}
+
 /// Puts what a reader yields into the keyspace.
 struct EngineSink<'s, 'e> {
     engine: &'e Engine,
@@ -107,6 +116,7 @@ struct EngineSink<'s, 'e> {
     access: Access,
     /// `key-load-delay`, which tests use.
     delay_us: u64,
+    cancelled: Option<Arc<AtomicBool>>,
     mode: LoadMode,
     effects: UnitEffects,
     now_ms: i64,
@@ -124,6 +134,7 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
         engine: &'e Engine,
         keyspace: &'e Keyspace,
         mode: LoadMode,
+        cancelled: Option<Arc<AtomicBool>>,
     ) -> EngineSink<'s, 'e> {
         let now_ms = clock::unix_ms();
         let filling = Filling {
@@ -140,6 +151,7 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
                 clock: clock::lru_seconds_at(now_ms),
             },
             delay_us: key_load_delay(engine),
+            cancelled,
             mode,
             effects: UnitEffects::new(),
             now_ms,
@@ -245,6 +257,10 @@ impl<'s, 'e: 's> Sink for EngineSink<'s, 'e> {
         self.loaded.keys += 1;
         if self.loaded.keys.is_multiple_of(LOOK_EVERY) || self.delay_us > 0 {
             self.delay_us = key_load_delay(self.engine);
+            let flag = self.cancelled.as_ref();
+            if flag.is_some_and(|f| f.load(Ordering::Relaxed)) {
+                return Err("Loading was cancelled".to_owned());
+            }
         }
         if self.delay_us > 0 {
             std::thread::sleep(Duration::from_micros(self.delay_us));
@@ -295,9 +311,9 @@ pub fn load_stream(
     engine: &Engine,
     stream: impl Read,
     mode: LoadMode,
-    progress: Option<Arc<AtomicU64>>,
+    watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
-    load_stream_into(engine, &engine.keyspace, stream, mode, progress)
+    load_stream_into(engine, &engine.keyspace, stream, mode, watch)
 }
 
 /// As [`load_stream`], into a keyspace that need not be the engine's.
@@ -309,11 +325,11 @@ pub fn load_stream_into(
     keyspace: &Keyspace,
     stream: impl Read,
     mode: LoadMode,
-    progress: Option<Arc<AtomicU64>>,
+    watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, keyspace, mode);
-        read_into(sink, Reader::new(stream, options(engine, progress)))
+        let sink = EngineSink::new(scope, engine, keyspace, mode, watch.cancelled);
+        read_into(sink, Reader::new(stream, options(engine, watch.progress)))
     })
 }
 
@@ -325,15 +341,15 @@ pub fn load_opened(
     engine: &Engine,
     file: LoadFile,
     mode: LoadMode,
-    progress: Option<Arc<AtomicU64>>,
+    watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode);
+        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode, watch.cancelled);
         let ahead = ReadAhead::begin(scope, file).map_err(|e| Error {
             offset: 0,
             kind: ErrorKind::Io(e),
         })?;
-        read_into(sink, Reader::new(ahead, options(engine, progress)))
+        read_into(sink, Reader::new(ahead, options(engine, watch.progress)))
     })
 }
 
@@ -376,8 +392,11 @@ pub fn load_file(
     let begun = Instant::now();
     status.total_bytes.store(file.size, Ordering::Relaxed);
     status.loaded_bytes.store(0, Ordering::Relaxed);
-    let progress = Some(Arc::clone(&status.loaded_bytes));
-    let (loaded, _) = load_opened(engine, file, mode, progress).map_err(LoadError::Stream)?;
+    let watch = Watch {
+        progress: Some(Arc::clone(&status.loaded_bytes)),
+        cancelled: None,
+    };
+    let (loaded, _) = load_opened(engine, file, mode, watch).map_err(LoadError::Stream)?;
     tracing::info!(
         "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
         loaded.keys,

@@ -18,4 +18,5 @@ mod pair;
 mod restart;
 mod snapshot;
 mod support;
+mod two_channels;
 mod workload;

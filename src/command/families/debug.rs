@@ -63,6 +63,8 @@ const HELP: &[&str] = &[
     "    Give list elements of so many bytes a node of their own; 0: as configured.",
     "RELOAD [option ...]",
     "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
+    "REPL-PAUSE <clear|before-rdb-channel|on-streaming-repl-buf>",
+    "    Stop the process when a full sync of this replica comes to that place.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
@@ -127,6 +129,13 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         (b"change-repl-id", []) => {
             if let Some(replication) = ctx.engine.host.replication() {
                 replication.change_id();
+            }
+            reply.ok();
+        }
+        (b"repl-pause", [place]) => {
+            let replication = ctx.engine.host.replication();
+            if !replication.is_some_and(|r| r.pause_at(place)) {
+                return Err(wrong(args));
             }
             reply.ok();
         }

@@ -128,12 +128,21 @@ fn replconf(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             b"capa" => {
                 facts.capa_eof |= value.eq_ignore_ascii_case(b"eof");
                 facts.capa_psync2 |= value.eq_ignore_ascii_case(b"psync2");
+                facts.capa_rdb_channel |= value.eq_ignore_ascii_case(b"rdb-channel-repl");
             }
             // From a client that is no replica, or to a server that is none: no reply, as ever.
             b"ack" | b"getack" => return Ok(Effect::None),
             b"rdb-only" => facts.rdb_only = flag(value)?,
-            // Other versions' ways of one sync over two connections: never begun here.
-            b"rdb-channel" => drop(flag(value)?),
+            b"rdb-channel" => facts.rdb_channel = flag(value)?,
+            b"main-ch-client-id" => {
+                let id = num::parse_u64(value).ok_or(CommandError::NOT_INTEGER)?;
+                facts.main_client = Some(id);
+                if !replication(ctx)?.awaits_side(id) {
+                    return Err(CommandError::new(format!(
+                        "ERR Unrecognized RDB client id: {id}"
+                    )));
+                }
+            }
             b"version" => facts.version = Some(String::from_utf8_lossy(value).into_owned()),
             b"rdb-filter-only" => {
                 let filters = words::split_args(value)

@@ -10,7 +10,6 @@
 //! | directive | here | Redis | reason |
 //! |---|---|---|---|
 //! | `io-threads` | the number of cores | 1 | every worker executes commands |
-//! | `repl-rdb-channel` | `no` | `yes` | a full sync uses the one connection |
 //! | `rdb-version` | 11 | absent | lowers the format for older replicas |
 //!
 //! Values are taken and refused as there, in the same words, but for amounts of memory of 2^63

@@ -68,11 +68,10 @@ group! {
         "propagation-error-behavior" = propagation_error_behavior: PropagationErrorBehavior =
             PropagationErrorBehavior::Ignore, OneOf::<PropagationErrorBehavior>::new();
         /// Send the data set of a full sync over a connection of its own.
-        "repl-rdb-channel" = repl_rdb_channel: bool = false, YesNo, [HIDDEN]
-            => Honour::NoEffect("the second connection is negotiated, and is never asked for");
-        /// Bytes of the stream that a replica holds while it loads from a second connection.
+        "repl-rdb-channel" = repl_rdb_channel: bool = true, YesNo, [HIDDEN];
+        /// Bytes of the stream that a replica holds while it receives or loads a data set; 0: the
+        /// hard limit of `client-output-buffer-limit replica`.
         "replica-full-sync-buffer-limit" = replica_full_sync_buffer_limit: u64 = 0,
-            Int::memory(0, i64::MAX)
-            => Honour::NoEffect("a full sync uses one connection, whose stream the primary holds");
+            Int::memory(0, i64::MAX);
     }
 }

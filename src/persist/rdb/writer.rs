@@ -110,11 +110,42 @@ pub struct Writer<W> {
     written: u64,
     sum: u64,
     compressor: Compressor,
+    luck: Luck,
     packed: Vec<u8>,
     /// The database of the entry written last.
     db: Option<u32>,
     /// Room for the packed blocks of small collections.
     pub(super) listpack: listpack::Builder,
+}
+
+/// How compression fares. Data that does not compress costs most of the time of a snapshot, so
+/// where one string after the other has failed, only some of the next ones are tried.
+#[derive(Debug, Default)]
+struct Luck {
+    misses: u32,
+}
+
+impl Luck {
+    /// Failures in a row before strings are passed over.
+    const PATIENCE: u32 = 64;
+    /// One of so many is tried then.
+    const TRIED: u32 = 16;
+
+    fn is_worth_a_try(&mut self) -> bool {
+        if self.misses < Luck::PATIENCE {
+            return true;
+        }
+        self.misses += 1;
+        if self.misses < Luck::PATIENCE + Luck::TRIED {
+            return false;
+        }
+        self.misses = Luck::PATIENCE;
+        true
+    }
+
+    fn note(&mut self, shorter: bool) {
+        self.misses = if shorter { 0 } else { self.misses + 1 };
+    }
 }
 
 impl<W: Write> Writer<W> {
@@ -127,6 +158,7 @@ impl<W: Write> Writer<W> {
             written: 0,
             sum: 0,
             compressor: Compressor::default(),
+            luck: Luck::default(),
             packed: Vec::new(),
             db: None,
             listpack: listpack::Builder::default(),
@@ -205,7 +237,11 @@ impl<W: Write> Writer<W> {
         {
             return self.integer(int);
         }
-        if self.config.compress && bytes.len() >= MIN_COMPRESS && self.compressed(bytes)? {
+        if self.config.compress
+            && bytes.len() >= MIN_COMPRESS
+            && self.luck.is_worth_a_try()
+            && self.compressed(bytes)?
+        {
             return Ok(());
         }
         self.length(bytes.len() as u64)?;
@@ -241,6 +277,7 @@ impl<W: Write> Writer<W> {
         let mut packed = std::mem::take(&mut self.packed);
         packed.clear();
         let shorter = self.compressor.compress(bytes, MIN_SAVING, &mut packed);
+        self.luck.note(shorter);
         let outcome = if shorter {
             self.compressed_parts(&packed, bytes.len())
         } else {
@@ -452,6 +489,28 @@ mod tests {
         };
         let (file, _) = Writer::new(Vec::new(), config).finish().unwrap();
         assert_eq!(file, b"\xff\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn compression_is_tried_again_behind_data_that_does_not_compress() {
+        let mut writer = Writer::new(Vec::new(), Config::default());
+        let mut state = 1_u64;
+        for _ in 0..1000 {
+            let noise = std::iter::repeat_with(|| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 56) as u8
+            });
+            let noise: Vec<u8> = noise.take(100).collect();
+            writer.string(&noise).unwrap();
+        }
+        let before = writer.offset() as usize;
+        for _ in 0..1000 {
+            writer.string(&[b'a'; 100]).unwrap();
+        }
+        let plain = 1000 * 102;
+        assert!(writer.offset() as usize - before < plain / 4);
     }
 
     proptest! {

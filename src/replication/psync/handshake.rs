@@ -4,7 +4,16 @@
 //!   PING          -> +PONG, or an error that AUTH may cure
 //!   AUTH          -> +OK                                    (if masterauth is set)
 //!   REPLCONF listening-port / ip-address / capa  -> +OK, or an error that does no harm
-//!   PSYNC id n    -> +FULLRESYNC id n | +CONTINUE [id] | -error | newlines meanwhile
+//!   PSYNC id n    -> +FULLRESYNC id n | +CONTINUE [id] | +RDBCHANNELSYNC number
+//!                    | -error | newlines meanwhile
+//! ```
+//!
+//! Behind `+RDBCHANNELSYNC` a second connection begins, for the data set alone:
+//!
+//! ```text
+//!   AUTH                                                       -> +OK   (if masterauth is set)
+//!   REPLCONF capa eof rdb-only 1 rdb-channel 1 main-ch-client-id number listening-port p -> +OK
+//!   PSYNC ? -1                                                 -> +FULLRESYNC id n
 //! ```
 //!
 //! AUTH and the REPLCONFs are sent together; their replies come in that order. The machine is fed
@@ -26,6 +35,8 @@ pub struct Settings {
     pub announce_ip: Option<String>,
     /// The history it could continue, and the bytes it has of it.
     pub resume: Option<(ReplId, u64)>,
+    /// It takes its data set over a second connection, if the primary wants it so.
+    pub rdb_channel: bool,
     /// `repl-timeout`, milliseconds.
     pub timeout_ms: u64,
 }
@@ -38,6 +49,9 @@ pub enum Outcome {
     Full(Option<(ReplId, u64)>),
     /// The stream goes on where the replica stands, under this id if it changed its name.
     Continue(Option<ReplId>),
+    /// A data set can be had over a second connection, to be introduced by this number; the stream
+    /// follows on this one.
+    Side(u64),
     /// It failed, with what is to be logged; the connection is useless.
     Failed(String),
     /// The primary cannot serve now; to be tried again later.
@@ -52,6 +66,9 @@ enum State {
     Address,
     Capabilities,
     Psync,
+    SideAuth,
+    SideIntroduced,
+    SidePsync,
     Ended,
 }
 
@@ -63,6 +80,8 @@ pub struct Handshake {
     output: Vec<u8>,
     outcome: Option<Outcome>,
     last_io_ms: u64,
+    /// The number of the main connection, on the second one.
+    main_client: u64,
 }
 
 impl Handshake {
@@ -76,7 +95,59 @@ impl Handshake {
             output,
             outcome: None,
             last_io_ms: now_ms,
+            main_client: 0,
         }
+    }
+
+    /// The second connection stands, whose main one has this number.
+    pub fn of_side(settings: Settings, main_client: u64, now_ms: u64) -> Handshake {
+        let mut h = Handshake {
+            state: State::SideIntroduced,
+            output: Vec::new(),
+            outcome: None,
+            last_io_ms: now_ms,
+            main_client,
+            settings,
+        };
+        if h.authenticate() {
+            h.state = State::SideAuth;
+        } else {
+            h.introduce();
+        }
+        h
+    }
+
+    /// Says whose second connection this is.
+    fn introduce(&mut self) {
+        let (main, port) = (self.main_client.to_string(), self.settings.port.to_string());
+        let words: [&[u8]; 11] = [
+            b"REPLCONF",
+            b"capa",
+            b"eof",
+            b"rdb-only",
+            b"1",
+            b"rdb-channel",
+            b"1",
+            b"main-ch-client-id",
+            main.as_bytes(),
+            b"listening-port",
+            port.as_bytes(),
+        ];
+        encode(&mut self.output, &words);
+        self.state = State::SideIntroduced;
+    }
+
+    /// Sends the password, if there is one. Whether there is.
+    fn authenticate(&mut self) -> bool {
+        let s = &self.settings;
+        let Some(password) = &s.password else {
+            return false;
+        };
+        match &s.user {
+            Some(user) => encode(&mut self.output, &[b"AUTH", user, password]),
+            None => encode(&mut self.output, &[b"AUTH", password]),
+        }
+        true
     }
 
     /// What is to be sent now.
@@ -115,7 +186,7 @@ impl Handshake {
         let text = || String::from_utf8_lossy(line).into_owned();
         match self.state {
             State::Ping => self.pinged(line),
-            State::Auth if is_error => {
+            State::Auth | State::SideAuth if is_error => {
                 self.end(Outcome::Failed(format!(
                     "Unable to AUTH to MASTER: {}",
                     text()
@@ -138,7 +209,29 @@ impl Handshake {
                 grumble(is_error, "capa", &text());
                 self.ask();
             }
-            State::Psync if line.is_empty() => {}
+            State::SideAuth => self.introduce(),
+            State::SideIntroduced if is_error => {
+                self.end(Outcome::Failed(format!(
+                    "Master refuses the rdb-channel: {}",
+                    text()
+                )));
+            }
+            State::SideIntroduced => {
+                self.state = State::SidePsync;
+                encode(&mut self.output, &[b"PSYNC", b"?", b"-1"]);
+            }
+            State::Psync | State::SidePsync if line.is_empty() => {}
+            State::SidePsync => {
+                let point = line.strip_prefix(b"+FULLRESYNC").and_then(full_point);
+                let failed = || {
+                    Outcome::Failed(format!(
+                        "Unexpected reply to PSYNC from master (rdb-channel): {}",
+                        text()
+                    ))
+                };
+                let outcome = point.map_or_else(failed, |point| Outcome::Full(Some(point)));
+                self.end(outcome);
+            }
             State::Psync => {
                 let outcome = self.answered(line);
                 self.end(outcome);
@@ -160,15 +253,11 @@ impl Handshake {
             return self.end(Outcome::Failed(reason));
         }
         tracing::info!("Master replied to PING, replication can continue...");
+        self.state = match self.authenticate() {
+            true => State::Auth,
+            false => State::Port,
+        };
         let s = &self.settings;
-        self.state = State::Port;
-        if let Some(password) = &s.password {
-            match &s.user {
-                Some(user) => encode(&mut self.output, &[b"AUTH", user, password]),
-                None => encode(&mut self.output, &[b"AUTH", password]),
-            }
-            self.state = State::Auth;
-        }
         let port = s.port.to_string();
         encode(
             &mut self.output,
@@ -180,9 +269,19 @@ impl Handshake {
                 &[b"REPLCONF", b"ip-address", ip.as_bytes()],
             );
         }
+        let capabilities: [&[u8]; 7] = [
+            b"REPLCONF",
+            b"capa",
+            b"eof",
+            b"capa",
+            b"psync2",
+            b"capa",
+            b"rdb-channel-repl",
+        ];
+        let told = if s.rdb_channel { 7 } else { 5 };
         encode(
             &mut self.output,
-            &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"],
+            capabilities.get(..told).unwrap_or_default(),
         );
     }
 
@@ -220,6 +319,20 @@ impl Handshake {
             }
             tracing::info!("Successful partial resynchronization with master.");
             return Outcome::Continue(ReplId::parse(rest.trim_ascii()));
+        }
+        if let Some(rest) = line.strip_prefix(b"+RDBCHANNELSYNC ")
+            && self.settings.rdb_channel
+        {
+            let number = std::str::from_utf8(rest).ok();
+            return match number.and_then(|n| n.trim().parse().ok()) {
+                Some(main_client) => {
+                    tracing::info!("PSYNC is not possible, initialize RDB channel.");
+                    Outcome::Side(main_client)
+                }
+                None => Outcome::Failed(format!(
+                    "Master replied with wrong +RDBCHANNELSYNC syntax: {text}"
+                )),
+            };
         }
         if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
             return Outcome::TryLater(format!(
@@ -317,6 +430,7 @@ mod tests {
                 port: 1,
                 announce_ip: Some("10.0.0.1".to_owned()),
                 resume: Some((id(), 100)),
+                rdb_channel: false,
                 timeout_ms: 1000,
             },
             0,
@@ -330,6 +444,60 @@ mod tests {
         assert_eq!(text(&mut h), format!("PSYNC {ID} 101"));
         h.handle_line(b"+CONTINUE", 0);
         assert_eq!(h.poll_outcome(), Some(Outcome::Continue(None)));
+    }
+
+    #[test]
+    fn a_data_set_may_come_over_a_second_connection() {
+        let settings = Settings {
+            password: Some(b"p".to_vec()),
+            port: 7,
+            rdb_channel: true,
+            timeout_ms: 1000,
+            ..Settings::default()
+        };
+        let mut h = Handshake::new(settings.clone(), 0);
+        h.handle_line(b"+PONG", 0);
+        assert!(text(&mut h).ends_with("REPLCONF capa eof capa psync2 capa rdb-channel-repl"));
+        for _ in 0..3 {
+            h.handle_line(b"+OK", 0);
+        }
+        h.handle_line(b"+RDBCHANNELSYNC 16", 0);
+        assert_eq!(h.poll_outcome(), Some(Outcome::Side(16)));
+        let mut side = Handshake::of_side(settings, 16, 0);
+        assert_eq!(text(&mut side), "AUTH p");
+        side.handle_line(b"+OK", 0);
+        assert_eq!(
+            text(&mut side),
+            "REPLCONF capa eof rdb-only 1 rdb-channel 1 main-ch-client-id 16 listening-port 7"
+        );
+        side.handle_line(b"+OK", 0);
+        assert_eq!(text(&mut side), "PSYNC ? -1");
+        side.handle_line(b"", 1);
+        side.handle_line(format!("+FULLRESYNC {ID} 194").as_bytes(), 2);
+        assert_eq!(side.poll_outcome(), Some(Outcome::Full(Some((id(), 194)))));
+    }
+
+    #[test]
+    fn a_second_connection_that_is_refused_failed() {
+        for (lines, word) in [
+            (&["-ERR Unrecognized RDB client id: 9"][..], "refuses"),
+            (&["+OK", "-ERR no"][..], "Unexpected"),
+        ] {
+            let mut side = Handshake::of_side(Settings::default(), 9, 0);
+            for line in lines {
+                side.handle_line(line.as_bytes(), 0);
+            }
+            let Some(Outcome::Failed(reason)) = side.poll_outcome() else {
+                panic!("{lines:?}");
+            };
+            assert!(reason.contains(word), "{reason}");
+        }
+        let mut h = at_psync(Settings {
+            rdb_channel: true,
+            ..Settings::default()
+        });
+        h.handle_line(b"+RDBCHANNELSYNC x", 0);
+        assert!(matches!(h.poll_outcome(), Some(Outcome::Failed(_))));
     }
 
     #[test]

@@ -99,6 +99,12 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
     line(out, "mem_not_counted_for_evict", lagging);
     line(out, "mem_replication_backlog", log);
     line(out, "mem_total_replication_buffers", log);
+    let held = &parts.replication.reservoir.size;
+    line(
+        out,
+        "mem_replica_full_sync_buffer",
+        held.load(Ordering::Relaxed),
+    );
     let read_by_replicas = if parts.engine.log.readers() == 0 {
         0
     } else {

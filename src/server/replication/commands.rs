@@ -48,7 +48,20 @@ impl Replicating for Arc<Replication> {
                 "ERR Filtered replica requires EOF capability",
             ));
         }
+        if facts.rdb_channel && facts.main_client.is_none() {
+            return Err(CommandError::new(
+                "ERR rdb-channel needs the id of the main channel's client",
+            ));
+        }
         Ok(())
+    }
+
+    fn awaits_side(&self, main_client: u64) -> bool {
+        self.mains.is_awaited(main_client)
+    }
+
+    fn pause_at(&self, place: &[u8]) -> bool {
+        Replication::pause_at(self, place)
     }
 
     fn acknowledged(&self, request: &WaitRequest) -> (bool, usize) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
@@ -18,6 +18,8 @@ use crate::persist::rdb::file::reason;
 use crate::replication::stream::Cutter;
 use crate::resp::reply::{Proto, Reply};
 
+use super::beside::Place;
+use super::reservoir::Reservoir;
 use super::{LinkState, Replication};
 
 /// Bytes read at once.
@@ -51,6 +53,48 @@ struct Stream {
 /// The stream cannot be followed any further.
 struct Broken;
 
+/// What was held back during a full sync over two connections, on its way into the keyspace; the
+/// log tells of that, however it ends.
+struct Streaming {
+    bytes: usize,
+    is_told: bool,
+}
+
+impl Streaming {
+    fn begin(held: &Reservoir) -> Streaming {
+        if held.is_beside() {
+            tracing::info!(
+                "MASTER <-> REPLICA sync: Starting to stream replication buffer into the db \
+                 ({} bytes).",
+                held.bytes()
+            );
+        }
+        Streaming {
+            bytes: 0,
+            is_told: held.is_beside(),
+        }
+    }
+
+    /// All of it is in.
+    fn end(mut self) {
+        if std::mem::take(&mut self.is_told) {
+            tracing::info!(
+                "MASTER <-> REPLICA sync: Successfully streamed replication buffer into the db \
+                 ({} bytes in total)",
+                self.bytes
+            );
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if self.is_told {
+            tracing::warn!("Master client was freed while streaming the replication buffer.");
+        }
+    }
+}
+
 impl Follower {
     /// One is enough for a server.
     pub fn new(repl: &Arc<Replication>) -> Follower {
@@ -70,12 +114,12 @@ impl Follower {
         }
     }
 
-    /// Follows the stream on `socket` until it ends. `unread` came before, and database `db` is
-    /// selected.
+    /// Follows the stream on `socket` until it ends. What is `held` came before, and database `db`
+    /// is selected.
     pub async fn follow(
         &mut self,
         socket: TcpStream,
-        unread: Vec<u8>,
+        held: Reservoir,
         db: u32,
         number: u64,
         acknowledges: bool,
@@ -108,7 +152,7 @@ impl Follower {
             number,
             acknowledges,
         };
-        let resumable = self.run(&mut stream, &client, &unread).await.is_ok();
+        let resumable = self.run(&mut stream, &client, held).await.is_ok();
         self.forget();
         tracing::info!("Connection with master lost.");
         if resumable && acknowledges {
@@ -119,9 +163,16 @@ impl Follower {
     }
 
     /// `Ok` if the stream may be continued.
-    async fn run(&mut self, s: &mut Stream, client: &Client, unread: &[u8]) -> Result<(), Broken> {
+    async fn run(
+        &mut self,
+        s: &mut Stream,
+        client: &Client,
+        held: Reservoir,
+    ) -> Result<(), Broken> {
         self.acknowledge(s);
-        self.take(s, unread)?;
+        if !self.drain(s, client, held).await? {
+            return Ok(());
+        }
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -150,6 +201,40 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Applies what was held back, and what comes meanwhile. `false` if the link has ended.
+    async fn drain(
+        &mut self,
+        s: &mut Stream,
+        client: &Client,
+        mut held: Reservoir,
+    ) -> Result<bool, Broken> {
+        let mut told = Instant::now();
+        let mut streaming = Streaming::begin(&held);
+        if streaming.is_told {
+            self.repl.pauses.pass(Place::OnStreamingBuffer).await;
+        }
+        while !client.is_killed()
+            && let Some(piece) = held.take()
+        {
+            if !self.take(s, &piece)? {
+                return Ok(false);
+            }
+            streaming.bytes += piece.len();
+            held.read(&s.socket);
+            if told.elapsed() > Duration::from_secs(1) {
+                told = Instant::now();
+                self.acknowledge(s);
+            }
+            tokio::task::yield_now().await;
+        }
+        if client.is_killed() {
+            return Ok(false);
+        }
+        streaming.end();
+        self.repl.state.lock().last_io_ms = clock::unix_ms();
+        Ok(!held.has_ended())
     }
 
     fn is_silent(&self) -> bool {

@@ -32,6 +32,7 @@ use crate::replication::transfer::MARK_BYTES;
 
 use super::super::snapshotting::{self, Heading, Progress, StreamPoint};
 use super::Replication;
+use super::serving::Main;
 
 /// Pieces that wait for a replica before the snapshot waits for it.
 const PIECES_AHEAD: usize = 16;
@@ -57,6 +58,8 @@ pub type Deliveries = mpsc::Receiver<Delivery>;
 
 struct Member {
     replica: Arc<Replica>,
+    /// The main connection, if this is a second one.
+    main: Option<Arc<Main>>,
     to: mpsc::Sender<Delivery>,
 }
 
@@ -91,6 +94,9 @@ impl Job {
         let cursor = (!member.replica.traits.rdb_only)
             .then(|| repl.engine.log.reader(self.offset))
             .flatten();
+        if let Some(main) = &member.main {
+            main.begin(repl.engine.log.reader(self.offset));
+        }
         member.replica.set_state(ReplicaState::WaitEnd, now_ms);
         // The channel is empty: there is room.
         let _ = member
@@ -124,10 +130,15 @@ impl Job {
 
 impl Replication {
     /// A replica must be given everything. What it gets comes out of the channel.
-    pub(super) fn request_full(&self, replica: &Arc<Replica>) -> Deliveries {
+    pub(super) fn request_full(
+        &self,
+        replica: &Arc<Replica>,
+        main: Option<Arc<Main>>,
+    ) -> Deliveries {
         let (to, deliveries) = mpsc::channel(PIECES_AHEAD);
         let mut member = Member {
             replica: Arc::clone(replica),
+            main,
             to,
         };
         self.stats.full.fetch_add(1, Ordering::Relaxed);
@@ -267,11 +278,12 @@ impl Replication {
         };
         let diskless = self.engine.config.current().replication.repl_diskless_sync;
         let all_find_marks = group.iter().all(|m| m.replica.traits.eof);
-        let to_sockets = (diskless || contents.is_filtered()) && all_find_marks;
-        let target = if to_sockets {
-            "replicas sockets"
-        } else {
-            "disk"
+        let beside = contents.side_of.is_some();
+        let to_sockets = (diskless || beside || contents.is_filtered()) && all_find_marks;
+        let target = match (to_sockets, beside) {
+            (true, true) => "replicas sockets (rdb-channel)",
+            (true, false) => "replicas sockets",
+            (false, _) => "disk",
         };
         tracing::info!("Starting BGSAVE for SYNC with target: {target}");
         let begun = self.engine.keyspace.snapshot(|| self.instant());
@@ -296,6 +308,10 @@ impl Replication {
         for member in group {
             // Nobody has ended it yet.
             let _ = job.admit(self, member);
+        }
+        if to_sockets {
+            // Nobody joins any more, and those who have hold what they need.
+            *job.pin.lock() = None;
         }
         let what = if to_sockets { "RDB transfer" } else { "saving" };
         tracing::info!("Background {what} started by pid {}", std::process::id());
@@ -421,7 +437,10 @@ impl Replication {
                     let _ = member.to.blocking_send(Delivery::End);
                 }
             }
-            Err(_) if job.progress.cancelled.load(Ordering::Relaxed) => {
+            Err(_)
+                if job.progress.cancelled.load(Ordering::Relaxed)
+                    && job.contents.side_of.is_none() =>
+            {
                 tracing::warn!("Background transfer terminated by signal 10");
                 self.fail_job(job);
             }

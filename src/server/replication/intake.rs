@@ -4,7 +4,8 @@
 //!
 //! - to a file beside the RDB file; once it is there whole, the old data go and the file is loaded,
 //!   and only when it has been loaded whole does it take the RDB file's name: until then the last
-//!   good RDB and AOF stay on the disk;
+//!   good RDB and AOF stay on the disk. Where there are no old data, the file is loaded while it
+//!   grows, into a keyspace of its own, which is empty for everybody else until then;
 //! - into the empty keyspace as it arrives;
 //! - into a second keyspace beside the present one, which goes on serving reads until the new one
 //!   is whole.
@@ -12,10 +13,10 @@
 //! Reading and loading happen on a thread that may block; pieces go to it through a bounded queue.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,16 +25,17 @@ use tokio::task::JoinHandle;
 use crate::base::clock;
 use crate::keyspace::locks::Keyspace;
 use crate::keyspace::unit::Garbage;
+use crate::persist::rdb::Summary;
+use crate::persist::rdb::error::Error;
 use crate::persist::rdb::file::{LoadFile, reason, sync_dir};
 use crate::replication::history::ReplId;
 
-use super::super::loading::{self, LoadMode, Loaded};
+use super::super::loading::{self, LoadMode, Loaded, Watch};
 use super::Replication;
+use super::growing::{self, Growing, Growth};
 
 /// Pieces that wait for the thread.
 const PIECES_AHEAD: usize = 32;
-/// Bytes between two syncs of a growing file.
-const SYNC_EVERY: usize = 8 << 20;
 
 /// Where a data set goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,19 @@ impl Drop for TempFile {
     }
 }
 
+/// Ends a load when it goes.
+#[derive(Default)]
+struct Cancel(Arc<AtomicBool>);
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A load from a file that is still growing.
+type Early = JoinHandle<Result<(Loaded, Keyspace), String>>;
+
 /// A data set that is being received.
 pub struct Intake {
     /// Removed with us, however we end.
@@ -76,6 +91,11 @@ pub struct Intake {
     into: Destination,
     point: Option<(ReplId, u64)>,
     to: Option<mpsc::Sender<Piece>>,
+    /// The thread's outcome has been taken.
+    asked: bool,
+    /// The file is loaded while it grows.
+    early: Option<Early>,
+    cancel: Cancel,
     thread: JoinHandle<Result<Made, String>>,
 }
 
@@ -87,13 +107,26 @@ struct Pieces {
     ended: bool,
 }
 
+impl Pieces {
+    /// The next piece; `None` at the end.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.from.blocking_recv() {
+            Some(Piece::Data(piece)) => return Ok(Some(piece)),
+            Some(Piece::End) => self.ended = true,
+            None => return Err(io::Error::other("connection lost")),
+        }
+        Ok(None)
+    }
+}
+
 impl Read for Pieces {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         while self.at >= self.piece.len() && !self.ended {
-            match self.from.blocking_recv() {
-                Some(Piece::Data(piece)) => (self.piece, self.at) = (piece, 0),
-                Some(Piece::End) => self.ended = true,
-                None => return Err(io::Error::other("connection lost")),
+            if let Some(piece) = self.next()? {
+                (self.piece, self.at) = (piece, 0);
             }
         }
         let left = self.piece.get(self.at..).unwrap_or_default();
@@ -117,28 +150,37 @@ impl Intake {
         point: Option<(ReplId, u64)>,
     ) -> Result<Intake, String> {
         let (to, from) = mpsc::channel(PIECES_AHEAD);
-        let pieces = Pieces {
+        let mut pieces = Pieces {
             from,
             piece: Vec::new(),
             at: 0,
             ended: false,
         };
         let me = Arc::clone(repl);
+        let cancel = Cancel::default();
+        let flag = Arc::clone(&cancel.0);
+        let mut early = None;
         let thread = match &into {
             Destination::File(path) => {
                 let open = OpenOptions::new().write(true).create_new(true).open(path);
-                let file = open.map_err(|e| {
+                let file: File = open.map_err(|e| {
                     let why = reason(&e);
                     format!(
                         "Opening the temp file needed for MASTER <-> REPLICA synchronization: {why}"
                     )
                 })?;
-                tokio::task::spawn_blocking(move || to_file(pieces, file).map(|()| Made::File))
+                let growth = Arc::new(Growth::default());
+                if repl.is_empty() {
+                    early = load_early(repl, path, &growth, flag);
+                }
+                tokio::task::spawn_blocking(move || {
+                    growing::write(|| pieces.next(), &file, &growth).map(|()| Made::File)
+                })
             }
             Destination::Keyspace => {
                 let serving = Serving::stop(repl, true).await;
                 tokio::task::spawn_blocking(move || {
-                    let loaded = serving.load(pieces, &me.engine.keyspace);
+                    let loaded = serving.load(pieces, &me.engine.keyspace, flag);
                     loaded.map(Made::Loaded)
                 })
             }
@@ -148,7 +190,7 @@ impl Intake {
                 let serving = Serving::beside(repl, same).await;
                 tokio::task::spawn_blocking(move || {
                     let beside = Keyspace::new(me.engine.keyspace.databases());
-                    let loaded = serving.load(pieces, &beside)?;
+                    let loaded = serving.load(pieces, &beside, flag)?;
                     Ok(Made::Beside(loaded, beside))
                 })
             }
@@ -163,6 +205,9 @@ impl Intake {
             into,
             point,
             to: Some(to),
+            asked: false,
+            early,
+            cancel,
             thread,
         })
     }
@@ -193,7 +238,9 @@ impl Intake {
         if let Some(to) = &self.to {
             to.closed().await;
         }
-        match (&mut self.thread).await {
+        let outcome = (&mut self.thread).await;
+        self.asked = true;
+        match outcome {
             Ok(Err(reason)) => reason,
             Ok(Ok(_)) => "The data set from MASTER ended before its time".to_owned(),
             Err(e) => e.to_string(),
@@ -202,9 +249,14 @@ impl Intake {
 
     /// Forgets a data set that will not be whole.
     pub async fn abandon(mut self) {
+        self.cancel.0.store(true, Ordering::Relaxed);
         self.to = None;
-        if !self.thread.is_finished() {
-            let _ = (&mut self.thread).await;
+        // One that has told its reason already cannot be asked again.
+        if !self.asked
+            && let Ok(Err(reason)) = (&mut self.thread).await
+            && self.is_loading()
+        {
+            tracing::warn!("{reason}");
         }
         self.gave_up().await;
     }
@@ -264,18 +316,28 @@ impl Intake {
     }
 
     /// Loads the file that was received, in place of what there is.
-    async fn load_file(&self) -> Result<Loaded, String> {
+    async fn load_file(&mut self) -> Result<Loaded, String> {
         let Destination::File(path) = self.into.clone() else {
             return Err(String::new());
         };
         let serving = Serving::stop(&self.repl, false).await;
         let me = Arc::clone(&self.repl);
-        let loading = tokio::task::spawn_blocking(move || {
-            let opened = LoadFile::open(&path).map_err(|e| e.to_string())?;
-            let file = opened.ok_or("the file received is not there any more")?;
-            me.load.total_bytes.store(file.size, Ordering::Relaxed);
-            let outcome = serving.load(file, &me.engine.keyspace);
-            outcome.and_then(|loaded| {
+        let flag = Arc::clone(&self.cancel.0);
+        let opened = LoadFile::open(&path).map_err(|e| e.to_string())?;
+        let file = opened.ok_or("the file received is not there any more")?;
+        me.load.total_bytes.store(file.size, Ordering::Relaxed);
+        let loaded = match self.early.take() {
+            None => {
+                let load = tokio::task::spawn_blocking(move || serving.load_file(file, flag));
+                load.await.map_err(|e| e.to_string())?
+            }
+            Some(early) => match early.await.map_err(|e| e.to_string())? {
+                Ok((loaded, keyspace)) => self.swap(keyspace).await.map(|()| loaded),
+                Err(reason) => Err(reason),
+            },
+        };
+        let naming = tokio::task::spawn_blocking(move || {
+            loaded.and_then(|loaded| {
                 if me.drops_received_file() {
                     return Ok(loaded);
                 }
@@ -292,43 +354,12 @@ impl Intake {
                 }
             })
         });
-        let loaded = loading.await.map_err(|e| e.to_string())?;
+        let loaded = naming.await.map_err(|e| e.to_string())?;
         if loaded.is_err() {
             self.repl.empty().await;
         }
         loaded
     }
-}
-
-fn to_file(mut pieces: Pieces, mut file: File) -> Result<(), String> {
-    let write_error = |e: io::Error| {
-        format!(
-            "Write error or short write writing to the DB dump file needed for MASTER <-> \
-             REPLICA synchronization: {}",
-            reason(&e)
-        )
-    };
-    let mut room = vec![0; 256 * 1024];
-    let mut unsynced = 0;
-    loop {
-        let n = pieces.read(&mut room).map_err(|e| reason(&e))?;
-        if n == 0 {
-            break;
-        }
-        file.write_all(room.get(..n).unwrap_or_default())
-            .map_err(write_error)?;
-        unsynced += n;
-        if unsynced >= SYNC_EVERY {
-            file.sync_data().map_err(write_error)?;
-            unsynced = 0;
-        }
-    }
-    file.sync_all().map_err(|e| {
-        format!(
-            "Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {}",
-            reason(&e)
-        )
-    })
 }
 
 /// The right to load a data set in place of the present one.
@@ -372,17 +403,47 @@ impl Serving {
     }
 
     /// Loads, on a thread that may block.
-    fn load(self, stream: impl Read, into: &Keyspace) -> Result<Loaded, String> {
+    fn load(
+        self,
+        stream: impl Read,
+        into: &Keyspace,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<Loaded, String> {
+        let (mode, watch) = self.begin(&cancelled);
+        let loaded = loading::load_stream_into(&self.repl.engine, into, stream, mode, watch);
+        self.told(loaded, &cancelled)
+    }
+
+    /// As [`Serving::load`], of a file, in place of what there is.
+    fn load_file(self, file: LoadFile, cancelled: Arc<AtomicBool>) -> Result<Loaded, String> {
+        let (mode, watch) = self.begin(&cancelled);
+        let loaded = loading::load_opened(&self.repl.engine, file, mode, watch);
+        self.told(loaded, &cancelled)
+    }
+
+    fn begin(&self, cancelled: &Arc<AtomicBool>) -> (LoadMode, Watch) {
         let mode = LoadMode {
             keep_due: true,
             ..LoadMode::default()
         };
         let progress = Arc::clone(&self.repl.load.loaded_bytes);
         progress.store(0, Ordering::Relaxed);
-        let engine = &self.repl.engine;
-        let loaded = loading::load_stream_into(engine, into, stream, mode, Some(progress));
-        let (loaded, _) = loaded.map_err(|e| {
-            for line in e.log_lines() {
+        let watch = Watch {
+            progress: Some(progress),
+            cancelled: Some(Arc::clone(cancelled)),
+        };
+        (mode, watch)
+    }
+
+    /// Tells the log how it went.
+    fn told(
+        &self,
+        outcome: Result<(Loaded, Summary), Error>,
+        cancelled: &AtomicBool,
+    ) -> Result<Loaded, String> {
+        let (loaded, _) = outcome.map_err(|e| {
+            let is_wanted = !cancelled.load(Ordering::Relaxed);
+            for line in e.log_lines().iter().filter(|_| is_wanted) {
                 tracing::warn!("{line}");
             }
             let from = if self.from_socket {
@@ -402,6 +463,27 @@ impl Serving {
         );
         Ok(loaded)
     }
+}
+
+/// Begins to load the file at `path` while it grows; who reads the present data, which are none,
+/// notices nothing of it.
+fn load_early(
+    repl: &Arc<Replication>,
+    path: &Path,
+    growth: &Arc<Growth>,
+    cancelled: Arc<AtomicBool>,
+) -> Option<Early> {
+    let growing = Growing::open(path, growth).ok()?;
+    let serving = Serving {
+        repl: Arc::clone(repl),
+        from_socket: false,
+    };
+    let databases = repl.engine.keyspace.databases();
+    Some(tokio::task::spawn_blocking(move || {
+        let beside = Keyspace::new(databases);
+        let loaded = serving.load(growing, &beside, cancelled)?;
+        Ok((loaded, beside))
+    }))
 }
 
 impl Replication {

@@ -12,6 +12,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::base::clock;
 use crate::config::{DisklessLoad, PrimaryAddress};
+use crate::oplog::effect::encode;
 use crate::persist::rdb::file::reason;
 use crate::replication::history::{History, ReplId};
 use crate::replication::psync::handshake::{Handshake, Outcome, Settings};
@@ -19,6 +20,7 @@ use crate::replication::transfer::{self, Framing, Header, Receiver};
 
 use super::following::Follower;
 use super::intake::{Destination, Intake};
+use super::reservoir::Reservoir;
 use super::{LinkState, Replication};
 
 /// The longest line a primary may send before its stream.
@@ -100,7 +102,7 @@ async fn once(
         }
     };
     repl.set_link(LinkState::Handshake);
-    let stream_db = match link.shake_hands(primary).await {
+    let Received { stream_db, held } = match link.shake_hands().await {
         Outcome::Failed(reason) => {
             tracing::warn!("{reason}");
             return Ended::Failed;
@@ -113,12 +115,24 @@ async fn once(
             if repl.continue_as(id) {
                 repl.see_replicas_off().await;
             }
-            repl.engine.log.position().db.unwrap_or(0)
+            let unread = std::mem::take(&mut link.buffer);
+            let db = repl.engine.log.position().db.unwrap_or(0);
+            Received {
+                stream_db: db,
+                held: Reservoir::new(repl, unread, false),
+            }
         }
+        Outcome::Side(main_client) => match link.receive_beside(primary, main_client).await {
+            Ok(received) => received,
+            Err((reason, ended)) => {
+                tracing::warn!("{reason}");
+                return ended;
+            }
+        },
         Outcome::Full(point) => {
             repl.begin_transfer();
             match link.receive(point).await {
-                Ok(db) => db,
+                Ok(received) => received,
                 Err(reason) => {
                     tracing::warn!("{reason}");
                     return Ended::Aborted;
@@ -128,18 +142,25 @@ async fn once(
     };
     let Link {
         stream,
-        buffer,
         acknowledges,
         ..
     } = link;
     follower
-        .follow(stream, buffer, stream_db, number, acknowledges)
+        .follow(stream, held, stream_db, number, acknowledges)
         .await;
     Ended::Lost
 }
 
+/// A data set that was loaded.
+pub(super) struct Received {
+    /// The database that its stream begins in.
+    pub stream_db: u32,
+    /// What has come of the stream by now.
+    pub held: Reservoir,
+}
+
 /// A connection that does not follow the stream yet.
-struct Link {
+pub(super) struct Link {
     repl: Arc<Replication>,
     stream: TcpStream,
     /// Read and not yet looked at.
@@ -160,6 +181,16 @@ impl Link {
     async fn connect(repl: &Arc<Replication>, primary: &PrimaryAddress) -> io::Result<Link> {
         repl.set_link(LinkState::Connecting);
         tracing::info!("MASTER <-> REPLICA sync started");
+        let link = Link::dial(repl, primary).await?;
+        tracing::info!("Non blocking connect for SYNC fired the event.");
+        Ok(link)
+    }
+
+    /// Another connection to our primary.
+    pub(super) async fn dial(
+        repl: &Arc<Replication>,
+        primary: &PrimaryAddress,
+    ) -> io::Result<Link> {
         let timeout = Duration::from_secs(u64::from(
             repl.engine
                 .config
@@ -173,7 +204,6 @@ impl Link {
         stream.set_nodelay(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(timeout);
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-        tracing::info!("Non blocking connect for SYNC fired the event.");
         Ok(Link {
             repl: Arc::clone(repl),
             stream,
@@ -182,12 +212,26 @@ impl Link {
         })
     }
 
+    pub(super) fn repl(&self) -> Arc<Replication> {
+        Arc::clone(&self.repl)
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// What was read and not looked at.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     fn timeout_ms(&self) -> u64 {
         let settings = self.repl.engine.config.current();
         u64::from(settings.replication.repl_timeout_seconds) * 1000
     }
 
-    async fn shake_hands(&mut self, primary: &PrimaryAddress) -> Outcome {
+    /// What a handshake tells the primary of us.
+    pub(super) fn handshake_settings(&self) -> Settings {
         let settings = self.repl.engine.config.settings();
         let r = &settings.replication;
         let secret = |s: &crate::config::Secret| (!s.is_empty()).then(|| s.as_bytes().to_vec());
@@ -196,17 +240,25 @@ impl Link {
             s.resumable
                 .then(|| (s.history.id, self.repl.engine.log.end_offset()))
         };
-        let mut machine = Handshake::new(
-            Settings {
-                user: secret(&r.masteruser),
-                password: secret(&r.masterauth),
-                port: local_port(&self.repl),
-                announce_ip: r.replica_announce_ip.clone().filter(|ip| !ip.is_empty()),
-                resume,
-                timeout_ms: self.timeout_ms(),
-            },
-            clock::mono_us() / 1000,
-        );
+        Settings {
+            user: secret(&r.masteruser),
+            password: secret(&r.masterauth),
+            port: local_port(&self.repl),
+            announce_ip: r.replica_announce_ip.clone().filter(|ip| !ip.is_empty()),
+            resume,
+            rdb_channel: r.repl_rdb_channel,
+            timeout_ms: self.timeout_ms(),
+        }
+    }
+
+    async fn shake_hands(&mut self) -> Outcome {
+        let now_ms = clock::mono_us() / 1000;
+        self.talk(Handshake::new(self.handshake_settings(), now_ms))
+            .await
+    }
+
+    /// Talks with the primary as `machine` says, to the end.
+    pub(super) async fn talk(&mut self, mut machine: Handshake) -> Outcome {
         loop {
             let output = machine.poll_output();
             if let Err(e) = self.send(&output).await {
@@ -228,7 +280,6 @@ impl Link {
                 Ok(Ok(line)) => machine.handle_line(&line, clock::mono_us() / 1000),
                 Ok(Err(e)) => {
                     tracing::warn!("Failed to read response from the server: {}", reason(&e));
-                    let _ = primary;
                     return Outcome::Failed(
                         "Master did not respond to command during SYNC handshake".to_owned(),
                     );
@@ -238,9 +289,28 @@ impl Link {
         }
     }
 
-    /// Receives and loads a data set. The database that its stream begins in.
-    async fn receive(&mut self, point: Option<(ReplId, u64)>) -> Result<u32, String> {
+    /// Receives and loads a data set.
+    async fn receive(&mut self, point: Option<(ReplId, u64)>) -> Result<Received, String> {
         self.acknowledges = point.is_some();
+        let (framing, mut intake) = self.open_intake(point).await?;
+        if let Err(reason) = self.pump(framing, &mut intake).await {
+            intake.abandon().await;
+            return Err(reason);
+        }
+        if !intake.is_loading() && self.acknowledges && matches!(framing, Framing::Mark(_)) {
+            self.ask_for_stream().await;
+        }
+        let unread = self.take_unread();
+        let mut held = Reservoir::new(&self.repl, unread, false);
+        let stream_db = self.finish(intake, &mut held).await?;
+        Ok(Received { stream_db, held })
+    }
+
+    /// Waits until the data set begins, and prepares for it.
+    pub(super) async fn open_intake(
+        &mut self,
+        point: Option<(ReplId, u64)>,
+    ) -> Result<(Framing, Intake), String> {
         let framing = self.header().await?;
         let into = self.choose_intake();
         let target = match into {
@@ -258,23 +328,39 @@ impl Link {
         if let Framing::Length(n) = framing {
             self.repl.state.lock().transfer.total = n;
         }
-        let mut intake = Intake::begin(&self.repl, into, point).await?;
-        if let Err(reason) = self.pump(framing, &mut intake).await {
-            intake.abandon().await;
-            return Err(reason);
-        }
+        let intake = Intake::begin(&self.repl, into, point).await?;
+        Ok((framing, intake))
+    }
+
+    /// Loads what was received, and reads the stream meanwhile. The database that it begins in.
+    pub(super) async fn finish(&self, intake: Intake, held: &mut Reservoir) -> Result<u32, String> {
         let finishing = intake.finish();
         tokio::pin!(finishing);
         let mut alive = tokio::time::interval(PAUSE);
-        let loaded = loop {
+        let mut told = false;
+        loop {
             tokio::select! {
-                loaded = &mut finishing => break loaded?,
+                loaded = &mut finishing => return Ok(u32::try_from(loaded?).unwrap_or(0)),
+                () = held.fill(&self.stream), if !held.has_ended() => {}
                 _ = alive.tick() => {
                     let _ = self.stream.try_write(b"\n");
                 }
             }
-        };
-        Ok(u32::try_from(loaded).unwrap_or(0))
+            if held.has_ended() && held.is_beside() && !std::mem::replace(&mut told, true) {
+                tracing::info!("Aborting rdb channel sync while loading the RDB.");
+                tracing::info!("After loading RDB, replica will try psync with master.");
+            }
+        }
+    }
+
+    /// Tells the primary that the mark has been found, so that the stream may follow it while the
+    /// file is loaded. That nothing has been acknowledged yet is what the offset says: what the
+    /// data set holds is not here before it is loaded.
+    async fn ask_for_stream(&self) {
+        let mut words = Vec::new();
+        encode(&mut words, &[b"REPLCONF", b"ACK", b"0"]);
+        // A connection that is broken by now is noticed by who reads it.
+        let _ = self.send(&words).await;
     }
 
     /// Waits for the line in front of the data set.
@@ -308,13 +394,16 @@ impl Link {
     }
 
     /// Moves the data set from the socket to where it goes.
-    async fn pump(&mut self, framing: Framing, intake: &mut Intake) -> Result<(), String> {
+    pub(super) async fn pump(
+        &mut self,
+        framing: Framing,
+        intake: &mut Intake,
+    ) -> Result<(), String> {
         let mut receiver = Receiver::new(framing);
         let mut piece = std::mem::take(&mut self.buffer);
         let mut alive = tokio::time::interval(PAUSE);
-        let mut room = vec![0; READ_BYTES];
         loop {
-            let got = receiver.push(&piece);
+            let got = receiver.push(piece);
             {
                 let mut s = self.repl.state.lock();
                 s.transfer.read = receiver.received();
@@ -329,8 +418,9 @@ impl Link {
             }
             let deadline = tokio::time::sleep(Duration::from_millis(self.timeout_ms()));
             tokio::pin!(deadline);
-            piece.clear();
-            while piece.is_empty() {
+            piece = receiver.room(READ_BYTES);
+            let before = piece.len();
+            while piece.len() == before {
                 tokio::select! {
                     r = self.stream.readable() => r.map_err(lost)?,
                     _ = alive.tick(), if intake.is_loading() => {
@@ -339,12 +429,11 @@ impl Link {
                     () = &mut deadline => return Err(TRANSFER_TIMEOUT.to_owned()),
                     reason = intake.failed() => return Err(reason),
                 }
-                match self.stream.try_read(&mut room) {
+                match self.stream.try_read_buf(&mut piece) {
                     Ok(0) => return Err(lost(io::Error::other("connection lost"))),
                     Ok(n) => {
                         let stats = &self.repl.stats;
                         stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                        piece.extend_from_slice(room.get(..n).unwrap_or_default());
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                     Err(e) => return Err(lost(e)),
@@ -430,7 +519,7 @@ async fn dial(repl: &Replication, primary: &PrimaryAddress) -> io::Result<TcpStr
 }
 
 impl Replication {
-    fn begin_transfer(&self) {
+    pub(super) fn begin_transfer(&self) {
         self.state.lock().transfer = super::Transfer {
             last_io_ms: clock::unix_ms(),
             ..super::Transfer::default()

@@ -3,8 +3,10 @@
 //!
 //! - [`serving`]: a replica of ours, from SYNC to the end of its connection.
 //! - [`full_sync`]: one snapshot for all replicas that wait for one.
-//! - [`link`]: our own primary: connecting, handshake, receiving; [`following`]: its stream.
-//! - [`intake`]: a received data set on its way into the keyspace.
+//! - [`link`]: our own primary: connecting, handshake, receiving; [`beside`]: receiving over a
+//!   second connection; [`following`]: its stream.
+//! - [`intake`]: a received data set on its way into the keyspace; [`growing`]: through a file;
+//!   [`reservoir`]: what comes behind it meanwhile.
 //! - [`words`]: what a replica says.
 //! - [`sync_files`]: the files that full syncs leave behind.
 //! - [`commands`]: what commands ask; [`report`]: INFO and ROLE; [`cron`]: what happens by time.
@@ -15,13 +17,16 @@
 //!
 //! [`Gates::link`]: crate::command::engine::Gates::link
 
+mod beside;
 mod commands;
 mod cron;
 mod following;
 mod full_sync;
+mod growing;
 mod intake;
 mod link;
 mod report;
+mod reservoir;
 mod serving;
 mod sync_files;
 mod words;
@@ -44,7 +49,10 @@ use super::loading::LoadStatus;
 use super::logging;
 use super::saving::Saver;
 use super::snapshotting::StreamPoint;
+use beside::Pauses;
 use full_sync::FullSyncs;
+use reservoir::Level;
+use serving::Mains;
 
 /// How far the link to our primary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +160,11 @@ pub struct Replication {
     /// The append-only file, where there is one.
     pub append_only: OnceLock<Arc<dyn AppendOnly>>,
     syncs: FullSyncs,
+    /// Main connections of replicas that come with a second one.
+    mains: Mains,
+    pauses: Pauses,
+    /// What is held of our primary's stream during a full sync.
+    pub reservoir: Level,
     /// See [`sync_files`].
     left_file: AtomicBool,
     sync_wanted: Notify,
@@ -188,6 +201,9 @@ impl Replication {
             stats: SyncStats::default(),
             append_only: OnceLock::new(),
             syncs: FullSyncs::default(),
+            mains: Mains::default(),
+            pauses: Pauses::default(),
+            reservoir: Level::default(),
             left_file: AtomicBool::new(false),
             sync_wanted: Notify::new(),
             link_number: watch::Sender::new(0),

@@ -1,6 +1,7 @@
 //! What INFO and ROLE tell.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use crate::base::clock;
 use crate::command::host::Role;
@@ -149,11 +150,14 @@ impl Replication {
             out,
             "master_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{}\r\n\
              master_last_io_seconds_ago:{last_io}\r\nmaster_sync_in_progress:{}\r\n\
-             slave_read_repl_offset:{offset}\r\nslave_repl_offset:{offset}\r\n",
+             slave_read_repl_offset:{offset}\r\nslave_repl_offset:{offset}\r\n\
+             replica_full_sync_buffer_size:{}\r\nreplica_full_sync_buffer_peak:{}\r\n",
             primary.host,
             primary.port,
             if up { "up" } else { "down" },
-            u8::from(s.link == LinkState::Transfer)
+            u8::from(s.link == LinkState::Transfer),
+            self.reservoir.size.load(Ordering::Relaxed),
+            self.reservoir.peak.load(Ordering::Relaxed)
         );
         if s.link == LinkState::Transfer {
             let t = &s.transfer;

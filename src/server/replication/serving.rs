@@ -7,6 +7,9 @@
 //! and counts, as in Redis; the snapshot goes slowly for the sake of the clients, and hurries when
 //! much is held, so that a replica is not cut off, and begins anew, for the snapshot's patience.
 
+mod beside;
+mod limits;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice, Read as _};
@@ -29,6 +32,7 @@ use crate::replication::psync::primary::{self, Kept, Refusal, Request};
 use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
 use crate::resp::parser::{ArgVec, Limits, Parser};
 
+pub use self::beside::{Main, Mains};
 use super::full_sync::{Deliveries, Delivery};
 use super::{Replication, words};
 
@@ -42,8 +46,6 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 const NEWLINE: Duration = Duration::from_secs(1);
 /// What a file is read in.
 const FILE_PIECE: usize = 256 * 1024;
-/// A snapshot hurries once so much of the limit waits behind it.
-const HURRY_PART: u64 = 16;
 /// The greatest thing a replica may say.
 const MAX_WORDS: i64 = 64 * 1024;
 
@@ -61,6 +63,8 @@ fn traits_of(facts: &ReplicaFacts, pre_psync: bool) -> Traits {
         psync2: facts.capa_psync2,
         pre_psync,
         rdb_only: facts.rdb_only,
+        rdb_channel: facts.capa_rdb_channel,
+        side_of: facts.rdb_channel.then_some(facts.main_client).flatten(),
         without_data: facts.filter_data,
         without_functions: facts.filter_functions,
     }
@@ -102,6 +106,7 @@ async fn serve(repl: Arc<Replication>, taken: Taken) {
         unread,
         out: VecDeque::new(),
         cursor: None,
+        main: None,
         over_soft_since: None,
         moved: Instant::now(),
     };
@@ -117,7 +122,11 @@ async fn serve(repl: Arc<Replication>, taken: Taken) {
     if let Err(e) = ended {
         tracing::debug!("Replica {replica}: {e}");
     }
-    tracing::info!("Connection with replica {replica} lost.");
+    let which = match replica.traits.side_of {
+        Some(_) => "(rdbchannel) ",
+        None => "",
+    };
+    tracing::info!("Connection with replica {which}{replica} lost.");
 }
 
 /// What a connection with a replica consists of.
@@ -132,6 +141,8 @@ struct Feed {
     out: VecDeque<Bytes>,
     /// The stream.
     cursor: Option<Cursor>,
+    /// Both of its connections are at work.
+    main: Option<Arc<Main>>,
     over_soft_since: Option<Instant>,
     /// When the socket last took something, or had nothing to take.
     moved: Instant,
@@ -143,10 +154,16 @@ fn gone(why: &'static str) -> io::Error {
 
 impl Feed {
     async fn run(&mut self, handover: &Handover) -> io::Result<()> {
+        if let Some(main) = self.replica.traits.side_of {
+            return self.serve_side(main).await;
+        }
         if let Handover::Psync { replid, offset } = handover {
             self.let_it_come(replid, *offset).await?;
             if self.try_partial(replid, *offset) {
                 return self.stream().await;
+            }
+            if self.calls_for_side() {
+                return self.serve_main().await;
             }
         }
         let mut deliveries = self.begin_full();
@@ -249,7 +266,7 @@ impl Feed {
         repl.ensure_backlog(&mut s.history);
         repl.replicas.add(Arc::clone(&self.replica));
         drop(s);
-        repl.request_full(&self.replica)
+        repl.request_full(&self.replica, None)
     }
 
     /// Gives the replica its data set. Whether the stream follows.
@@ -300,6 +317,9 @@ impl Feed {
                         self.out.push_back(Bytes::copy_from_slice(&mark));
                     }
                     self.send_all().await?;
+                    if self.replica.traits.side_of.is_some() {
+                        return Ok(self.online());
+                    }
                     tracing::info!(
                         "Streamed RDB transfer with replica {} succeeded (socket). Waiting for \
                          REPLCONF ACK from replica to enable streaming",
@@ -406,6 +426,7 @@ impl Feed {
                 () = self.client.outbox.woken() => self.check()?,
                 _ = look.tick() => self.check()?,
             }
+            self.settle();
         }
     }
 
@@ -466,64 +487,6 @@ impl Feed {
                 }
             }
         }
-    }
-
-    fn timeout(&self) -> Duration {
-        let settings = self.repl.engine.config.current();
-        Duration::from_secs(u64::from(settings.replication.repl_timeout_seconds))
-    }
-
-    /// Ends the connection if somebody or some limit wants that.
-    fn check(&mut self) -> io::Result<()> {
-        if self.client.is_killed() {
-            return Err(gone("killed"));
-        }
-        let online = self.replica.state() == ReplicaState::Online;
-        let silent_ms = self.replica.lag_ms(clock::unix_ms());
-        if online
-            && !self.replica.traits.pre_psync
-            && u128::from(silent_ms.unsigned_abs()) > self.timeout().as_millis() + 1000
-        {
-            tracing::warn!(
-                "Disconnecting timedout replica (streaming sync): {}",
-                self.replica
-            );
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.check_limits()
-    }
-
-    /// `client-output-buffer-limit replica`, against what the replica has not been sent.
-    fn check_limits(&mut self) -> io::Result<()> {
-        let lag = self.cursor.as_ref().map_or(0, Cursor::lag);
-        let waiting = lag + self.out.iter().map(|b| b.len() as u64).sum::<u64>();
-        self.client.unsent_bytes.store(waiting, Ordering::Relaxed);
-        let settings = self.repl.engine.config.current();
-        let limit = &settings.network.client_output_buffer_limit.replica;
-        // Less than the backlog holds is held anyway.
-        let backlog = settings.replication.repl_backlog_size;
-        let hard = limit.hard_bytes > 0 && waiting > limit.hard_bytes.max(backlog);
-        let online = self.replica.state() == ReplicaState::Online;
-        if !online && limit.hard_bytes > 0 && waiting > limit.hard_bytes / HURRY_PART {
-            self.repl.hurry_sync();
-        }
-        let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
-        if !soft {
-            self.over_soft_since = None;
-        }
-        let patience = Duration::from_secs(limit.soft_seconds);
-        let since = *self.over_soft_since.get_or_insert_with(Instant::now);
-        if hard || soft && since.elapsed() > patience {
-            tracing::warn!(
-                "Client id={} addr={} (replica {}) scheduled to be closed ASAP for overcoming of \
-                 output buffer limits.",
-                self.client.id,
-                self.client.addr,
-                self.replica
-            );
-            return Err(gone("output buffer limit"));
-        }
-        Ok(())
     }
 
     /// Reads what the replica says: acknowledgements, and newlines while it is busy.

@@ -119,6 +119,7 @@ fn flags(client: &Client, session: Option<&Session>) -> String {
     let kind = client.kind();
     let letters = [
         ('S', kind == ClientKind::Replica),
+        ('C', client.rdb_channel.load(Relaxed)),
         ('M', kind == ClientKind::Primary),
         ('P', kind == ClientKind::Pubsub),
         ('x', client.multi.load(Relaxed) >= 0),

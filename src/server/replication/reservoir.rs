@@ -1,0 +1,172 @@
+//! What comes of the primary's stream while its data set is being received or loaded.
+//!
+//! It is read on all the while, so that it does not pile up on the primary, which would give the
+//! replica up and begin anew. `replica-full-sync-buffer-limit` bounds what is held (without it,
+//! the hard limit of `client-output-buffer-limit replica`, as the primary would count it); then
+//! nothing more is read, and what follows waits where it is. Nothing of this is applied or
+//! acknowledged before the data set is loaded; then it is applied first, in the order it came.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::net::TcpStream;
+
+use crate::base::clock;
+
+use super::Replication;
+
+/// Bytes in a piece.
+const PIECE: usize = 256 * 1024;
+
+/// How much is held, for INFO.
+#[derive(Debug, Default)]
+pub struct Level {
+    /// Bytes held.
+    pub size: AtomicU64,
+    /// The most there have ever been.
+    pub peak: AtomicU64,
+}
+
+/// See the module.
+pub struct Reservoir {
+    repl: Arc<Replication>,
+    pieces: VecDeque<Vec<u8>>,
+    /// The piece that is being filled.
+    tail: Vec<u8>,
+    bytes: u64,
+    /// It comes beside the data set, on a connection of its own.
+    beside: bool,
+    /// The limit has been reached, and the log tells of it.
+    told: bool,
+    ended: bool,
+}
+
+impl Reservoir {
+    /// One that holds what has been read already. `beside`: the stream has a connection of its own.
+    pub fn new(repl: &Arc<Replication>, first: Vec<u8>, beside: bool) -> Reservoir {
+        let mut reservoir = Reservoir {
+            repl: Arc::clone(repl),
+            bytes: first.len() as u64,
+            pieces: VecDeque::new(),
+            tail: Vec::new(),
+            beside,
+            told: false,
+            ended: false,
+        };
+        if !first.is_empty() {
+            reservoir.pieces.push_back(first);
+        }
+        reservoir.note();
+        reservoir
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the stream has a connection of its own.
+    pub fn is_beside(&self) -> bool {
+        self.beside
+    }
+
+    /// Whether the stream has come to its end, or is broken.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn note(&self) {
+        let level = &self.repl.reservoir;
+        level.size.store(self.bytes, Ordering::Relaxed);
+        level.peak.fetch_max(self.bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        let settings = self.repl.engine.config.current();
+        let limit = match settings.replication.replica_full_sync_buffer_limit {
+            0 => {
+                settings
+                    .network
+                    .client_output_buffer_limit
+                    .replica
+                    .hard_bytes
+            }
+            limit => limit,
+        };
+        limit > 0 && self.bytes >= limit
+    }
+
+    /// Reads once from the socket what is there, if there is room for it. Whether there was.
+    pub fn read(&mut self, socket: &TcpStream) -> bool {
+        if self.ended || self.is_full() {
+            return false;
+        }
+        if self.tail.len() == self.tail.capacity() {
+            let full = std::mem::replace(&mut self.tail, Vec::with_capacity(PIECE));
+            if !full.is_empty() {
+                self.pieces.push_back(full);
+            }
+        }
+        match socket.try_read_buf(&mut self.tail) {
+            Ok(0) => self.ended = true,
+            Ok(n) => {
+                self.bytes += n as u64;
+                let stats = &self.repl.stats;
+                stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                self.repl.state.lock().last_io_ms = clock::unix_ms();
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.ended = true,
+        }
+        self.note();
+        true
+    }
+
+    /// Reads on until the stream ends; for ever once there is no more room. May be dropped at any
+    /// time.
+    pub async fn fill(&mut self, socket: &TcpStream) {
+        while !self.ended {
+            if self.is_full() {
+                if !self.told {
+                    self.told = true;
+                    tracing::info!(
+                        "Replication buffer limit has been reached ({} bytes), stopped buffering \
+                         replication stream. What follows waits on the master's side.",
+                        self.bytes
+                    );
+                }
+                return std::future::pending().await;
+            }
+            if socket.readable().await.is_err() {
+                self.ended = true;
+                return;
+            }
+            self.read(socket);
+            if self.ended {
+                return;
+            }
+            // Others of this thread have their turn, however fast the primary is.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The next bytes to be applied.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        let piece = match self.pieces.pop_front() {
+            Some(piece) => piece,
+            None if self.tail.is_empty() => return None,
+            None => std::mem::take(&mut self.tail),
+        };
+        self.bytes -= piece.len() as u64;
+        self.note();
+        Some(piece)
+    }
+}
+
+impl Drop for Reservoir {
+    fn drop(&mut self) {
+        self.repl.reservoir.size.store(0, Ordering::Relaxed);
+    }
+}
