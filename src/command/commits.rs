@@ -15,7 +15,8 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::command::engine::{Durability, Log};
+use crate::oplog::durable::Durability;
+use crate::oplog::log::Log;
 
 /// Whose replies wait, by log offset and by a number of their own, and whether the log has grown.
 #[derive(Debug, Default)]
@@ -117,7 +118,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::command::engine::Need;
+    use crate::oplog::durable::Need;
 
     async fn settle() {
         for _ in 0..8 {

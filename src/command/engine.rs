@@ -9,16 +9,13 @@ use tokio::sync::Notify;
 use crate::client::Registry;
 use crate::config::Config;
 use crate::keyspace::locks::Keyspace;
+use crate::oplog::log::Log;
 
 use super::blocking::Blocked;
 use super::families::Action;
 use super::host::Host;
 use super::spec::CommandTable;
 use super::stats::{Stats, WorkerStats};
-
-// The log as whoever serves connections sees it.
-pub use crate::oplog::durable::{Durability, Need};
-pub use crate::oplog::log::Log;
 
 /// For how long clients wait for a load instead of being told `LOADING`.
 const UNSEEN_LOAD_MS: i64 = 250;
