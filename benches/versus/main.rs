@@ -24,6 +24,7 @@
 
 mod chart;
 mod control;
+mod ending;
 mod figures;
 mod load;
 mod paced;
@@ -219,7 +220,7 @@ fn run() -> Outcome<()> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match ending::on_interruption().and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("\nversus: {e}");

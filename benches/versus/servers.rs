@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::control::Control;
+use crate::ending;
 
 /// Russet's name in tables.
 pub const RUSSET: &str = "russet";
@@ -101,6 +102,9 @@ impl Contender {
             child: command.spawn()?,
             dir: Some(dir),
         };
+        if let Some(dir) = &running.dir {
+            ending::started(running.child.id(), dir.path());
+        }
         running.wait_until_it_serves()?;
         Ok(running)
     }
@@ -161,6 +165,7 @@ impl Running {
     pub fn shut_down(mut self, how: &str) -> Outcome<TempDir> {
         // The connection closes instead of a reply.
         drop(self.control()?.ask(&format!("SHUTDOWN {how}")));
+        ending::ended(self.child.id());
         self.child.wait()?;
         self.dir.take().ok_or_else(|| "no data folder".into())
     }
@@ -170,6 +175,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
         drop(self.child.kill());
+        ending::ended(self.child.id());
         drop(self.child.wait());
     }
 }
