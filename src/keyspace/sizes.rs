@@ -26,29 +26,55 @@ impl SizeClass {
     #[inline]
     pub fn of(kind: ValueKind, len: usize) -> SizeClass {
         let bin = (usize::BITS - len.leading_zeros()) as usize;
-        SizeClass((kind as usize * BINS + bin.min(BINS - 1)) as u16)
+        SizeClass((kind as u16) << 8 | bin.min(BINS - 1) as u16)
+    }
+
+    /// The place of a string that is the text of an integer, found without counting its digits.
+    #[inline]
+    pub fn of_int(n: i64) -> SizeClass {
+        let bin = match n {
+            0..=9 => 1,
+            -99..=999 => 2,
+            -999_999..=9_999_999 => 3,
+            -99_999_999_999_999..=999_999_999_999_999 => 4,
+            _ => 5,
+        };
+        SizeClass((ValueKind::String as u16) << 8 | bin)
+    }
+
+    #[inline]
+    fn kind(self) -> usize {
+        usize::from(self.0 >> 8)
+    }
+
+    #[inline]
+    fn bin(self) -> usize {
+        usize::from(self.0 & 0xff)
     }
 }
 
-/// The counts of one table. They take memory once something has been counted.
+/// The counts of one table, for each type. They take memory once something has been counted: there
+/// are many tables, and few types in most.
 #[derive(Clone, Debug, Default)]
-pub struct Sizes(Option<Box<[u32; KINDS * BINS]>>);
+pub struct Sizes([Option<Box<[u32; BINS]>>; KINDS]);
 
 impl Sizes {
     /// Counts a value that came.
     #[inline]
     pub fn add(&mut self, class: SizeClass) {
-        let counts = self.0.get_or_insert_with(|| Box::new([0; KINDS * BINS]));
-        if let Some(n) = counts.get_mut(class.0 as usize) {
-            *n = n.wrapping_add(1);
+        if let Some(counts) = self.0.get_mut(class.kind()) {
+            let counts = counts.get_or_insert_with(|| Box::new([0; BINS]));
+            if let Some(n) = counts.get_mut(class.bin()) {
+                *n = n.wrapping_add(1);
+            }
         }
     }
 
     /// Takes back the count of a value that goes.
     #[inline]
     pub fn remove(&mut self, class: SizeClass) {
-        if let Some(counts) = &mut self.0
-            && let Some(n) = counts.get_mut(class.0 as usize)
+        if let Some(Some(counts)) = self.0.get_mut(class.kind())
+            && let Some(n) = counts.get_mut(class.bin())
         {
             *n = n.wrapping_sub(1);
         }
@@ -77,8 +103,8 @@ impl Default for SizeSums {
 impl SizeSums {
     /// Adds the counts of a table.
     pub fn add(&mut self, table: &Sizes) {
-        if let Some(counts) = &table.0 {
-            for (sum, n) in self.0.iter_mut().zip(counts.iter()) {
+        for (sums, counts) in self.0.chunks_mut(BINS).zip(&table.0) {
+            for (sum, n) in sums.iter_mut().zip(counts.iter().flat_map(|c| c.iter())) {
                 *sum += u64::from(*n);
             }
         }
@@ -119,6 +145,21 @@ mod tests {
         ];
         assert_eq!(seen, wanted);
         assert_eq!(sums.of(ValueKind::Zset).count(), 0);
+    }
+
+    #[test]
+    fn an_integer_is_counted_as_its_text() {
+        for power in 0..=18 {
+            let ten = 10i64.pow(power);
+            for n in [ten - 1, ten, ten + 1, 1 - ten, -ten, -1 - ten] {
+                let text = SizeClass::of(ValueKind::String, n.to_string().len());
+                assert_eq!(SizeClass::of_int(n), text, "{n}");
+            }
+        }
+        for n in [i64::MIN, i64::MAX] {
+            let text = SizeClass::of(ValueKind::String, n.to_string().len());
+            assert_eq!(SizeClass::of_int(n), text);
+        }
     }
 
     #[test]

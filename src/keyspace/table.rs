@@ -311,6 +311,10 @@ impl Table {
             }
         }
         let new_id = self.segments.len() as u32;
+        if self.segments.len() == self.segments.capacity() {
+            // There are many tables, and room for twice the segments would be a part of their size.
+            self.segments.reserve_exact(new_id as usize / 8 + 1);
+        }
         self.segments.push(Segment::new(depth, 1));
         self.point_upper_half(id, new_id, depth);
         for ((mut half, bound), id) in halves.into_iter().zip(bounds).zip([id, new_id]) {

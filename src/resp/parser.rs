@@ -409,6 +409,18 @@ fn quick_length(buf: &[u8], pos: usize, prefix: u8) -> Option<(usize, usize)> {
         let value = digit.wrapping_sub(b'0');
         return (*first == prefix && value < 10).then_some((usize::from(value), pos + 4));
     }
+    if let [
+        first,
+        tens @ b'1'..=b'9',
+        ones @ b'0'..=b'9',
+        b'\r',
+        b'\n',
+        ..,
+    ] = line
+    {
+        let value = usize::from(tens - b'0') * 10 + usize::from(ones - b'0');
+        return (*first == prefix).then_some((value, pos + 5));
+    }
     let (first, rest) = line.split_first()?;
     let mut value = 0usize;
     if *first != prefix || rest.first() == Some(&b'0') {

@@ -65,12 +65,8 @@ impl CommandSpec {
     /// Whether a request of `argc` arguments, the name included, has a permitted length.
     #[inline]
     pub fn arity_ok(&self, argc: usize) -> bool {
-        let needed = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
-        if self.arity < 0 {
-            argc >= needed
-        } else {
-            argc == needed
-        }
+        let beyond = argc as i64 - i64::from(self.arity).abs();
+        beyond == 0 || beyond > 0 && self.arity < 0
     }
 
     /// The error reply to a request of the wrong length.

@@ -165,10 +165,10 @@ impl<'a> EntryRef<'a> {
     pub fn size_class(self) -> SizeClass {
         match self.kind() {
             Kind::Inline => SizeClass::of(ValueKind::String, self.vlen()),
-            kind => {
-                let value = self.area_value(kind);
-                SizeClass::of(value.kind(), value.len())
-            }
+            kind => match self.area_value(kind) {
+                ValueRef::Str(StrRef::Int(n)) => SizeClass::of_int(n),
+                value => SizeClass::of(value.kind(), value.len()),
+            },
         }
     }
 

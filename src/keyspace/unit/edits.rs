@@ -169,11 +169,10 @@ impl Unit<'_> {
             };
             *current = new;
             e.set_access(access);
-            let size = |n| SizeClass::of(ValueKind::String, StrRef::Int(n).len());
             let edited = Edited {
                 changed: true,
-                before: size(old),
-                after: size(new),
+                before: SizeClass::of_int(old),
+                after: SizeClass::of_int(new),
             };
             (Some(Ok(new)), edited)
         });
