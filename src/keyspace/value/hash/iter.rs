@@ -18,6 +18,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
+#[inline]
 fn next_pair<'a>(elems: &mut packed::Iter<'a>) -> Option<Record<'a>> {
     let key = elems.next()?;
     let (value, expire_ms) = elems.next_value()?;
