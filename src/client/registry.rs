@@ -12,6 +12,12 @@ use parking_lot::Mutex;
 
 use super::outbox::Outbox;
 
+/// About what a connection's task takes: its session and its parser.
+const TASK_BYTES: u64 = 512;
+
+/// About what a watch takes in its shard and in its session.
+const WATCH_BYTES: u64 = 128;
+
 /// What a connection is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
@@ -77,6 +83,10 @@ pub struct Client {
     pub multi: AtomicI64,
     /// Bytes of the commands queued by MULTI.
     pub multi_bytes: AtomicU64,
+    /// Bytes of the arguments that have come of a request that is cut off.
+    pub arguments: AtomicU64,
+    /// What [`Registry::account`] has counted.
+    accounted: AtomicU64,
     /// Keys watched.
     pub watching: AtomicU32,
     /// Set when a watched key has changed; shared with the shards that hold the watches.
@@ -125,6 +135,24 @@ impl Client {
         self.kind.store(code, Ordering::Relaxed);
     }
 
+    /// Bytes that the connection takes.
+    pub fn memory_bytes(&self) -> u64 {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let input = load(&self.query_buffer) + load(&self.query_buffer_free);
+        let output = load(&self.unsent_bytes) + self.outbox.queued_bytes() as u64;
+        let watches = u64::from(self.watching.load(Ordering::Relaxed)) * WATCH_BYTES;
+        let own = size_of::<Client>() as u64 + TASK_BYTES;
+        own + input + output + watches + load(&self.arguments) + load(&self.multi_bytes)
+    }
+
+    /// Bytes that `maxmemory-clients` is for: replicas and primaries have limits of their own.
+    fn counted_bytes(&self) -> u64 {
+        match self.kind() {
+            ClientKind::Normal | ClientKind::Pubsub if !self.is_killed() => self.memory_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Asks the connection to close as soon as its worker looks.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
@@ -164,6 +192,12 @@ pub struct Registry {
     pub over_input_limit: AtomicU64,
     /// Connections closed because they did not read what they asked for.
     pub over_output_limit: AtomicU64,
+    /// Connections closed because all together took more than `maxmemory-clients`.
+    pub evicted: AtomicU64,
+    /// `maxmemory-clients` in bytes; 0 for no limit.
+    memory_limit: AtomicU64,
+    /// What the connections take that the limit is for, as far as it has been counted.
+    memory: AtomicU64,
 }
 
 impl Registry {
@@ -204,6 +238,8 @@ impl Registry {
             query_buffer_free: AtomicU64::new(0),
             multi: AtomicI64::new(-1),
             multi_bytes: AtomicU64::new(0),
+            arguments: AtomicU64::new(0),
+            accounted: AtomicU64::new(0),
             watching: AtomicU32::new(0),
             watch_flag: Arc::new(AtomicBool::new(false)),
             resp: AtomicU32::new(2),
@@ -226,6 +262,7 @@ impl Registry {
         self.rejected.store(0, Ordering::Relaxed);
         self.over_input_limit.store(0, Ordering::Relaxed);
         self.over_output_limit.store(0, Ordering::Relaxed);
+        self.evicted.store(0, Ordering::Relaxed);
     }
 
     /// Counts a connection that was refused.
@@ -236,7 +273,47 @@ impl Registry {
 
     /// Forgets a connection that has closed.
     pub fn forget(&self, id: u64) {
-        self.clients.lock().remove(&id);
+        if let Some(client) = self.clients.lock().remove(&id) {
+            let counted = client.accounted.swap(0, Ordering::Relaxed);
+            self.memory.fetch_sub(counted, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets `maxmemory-clients`, in bytes; 0 for no limit.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.memory_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// `maxmemory-clients` in bytes; 0 for no limit.
+    #[inline]
+    pub fn memory_limit(&self) -> u64 {
+        self.memory_limit.load(Ordering::Relaxed)
+    }
+
+    /// Follows what a connection takes. Whether all together take more than they may.
+    pub fn account(&self, client: &Client) -> bool {
+        let now = client.counted_bytes();
+        let before = client.accounted.swap(now, Ordering::Relaxed);
+        // The sum wraps for an instant where two connections count at once, and comes right again.
+        let change = now.wrapping_sub(before);
+        let sum = self
+            .memory
+            .fetch_add(change, Ordering::Relaxed)
+            .wrapping_add(change);
+        sum > self.memory_limit() && sum <= i64::MAX as u64
+    }
+
+    /// Counts all connections anew: the sum of what they take.
+    pub fn account_all(&self) -> u64 {
+        let clients = self.clients.lock();
+        let mut sum = 0;
+        for client in clients.values() {
+            let now = client.counted_bytes();
+            client.accounted.store(now, Ordering::Relaxed);
+            sum += now;
+        }
+        self.memory.store(sum, Ordering::Relaxed);
+        sum
     }
 
     /// A connection by id.

@@ -138,6 +138,12 @@ impl Pause {
             .max()
     }
 
+    /// The end of the pause in force at `now_ms` for this reason.
+    pub fn until_for(&self, reason: PauseReason, now_ms: i64) -> Option<i64> {
+        let slot = *Pause::slot(reason, &mut self.state.lock());
+        slot.map(|(until, _)| until).filter(|until| *until > now_ms)
+    }
+
     /// Waits until a pause ends or `for_ms` have passed.
     pub async fn wait(&self, for_ms: u64) {
         let changed = self.changed.notified();
@@ -188,6 +194,8 @@ pub struct Engine {
     pub host: Arc<dyn Host>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: std::sync::atomic::AtomicBool,
+    /// `DEBUG PAUSE-CRON 1` sets it: nothing happens without being asked.
+    pub cron_paused: std::sync::atomic::AtomicBool,
     /// Keys that clients of a writable replica gave an expiry.
     pub own_expiries: super::own_expiries::OwnExpiries,
     /// When the server started, Unix milliseconds.

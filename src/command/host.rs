@@ -2,6 +2,7 @@
 //! shutdown. Implemented by `server`; a test implements what it needs.
 
 use std::pin::Pin;
+use std::time::Instant;
 
 use super::ctx::{CommandError, Suspended};
 use super::engine::Engine;
@@ -65,7 +66,7 @@ pub trait Host: Send + Sync {
 
     /// The text of INFO: `sections` in lower case, none for the default ones; `databases` is what
     /// the sections Keyspace and Keysizes tell.
-    fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+    fn info(&self, sections: &[Vec<u8>], databases: &mut dyn FnMut() -> Vec<DbInfo>) -> String {
         let _ = (sections, databases);
         String::new()
     }
@@ -120,6 +121,9 @@ pub trait Aside {
     /// Runs `work` on a thread of its own, which gives way to those that serve clients. If there
     /// can be no such thread, `work` is dropped.
     fn run(&self, work: Work);
+
+    /// Stops every thread that serves clients or replicas until then, the caller's apart.
+    fn stop_all_until(&self, then: Instant);
 }
 
 /// The process's memory.

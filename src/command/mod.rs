@@ -12,6 +12,7 @@
 
 pub mod ack_waits;
 pub mod blocking;
+pub mod client_memory;
 pub mod commits;
 pub mod ctx;
 pub mod digest;

@@ -96,6 +96,10 @@ pub struct WorkerStats {
     pub bytes_out: AtomicU64,
     /// Error replies.
     pub errors: AtomicU64,
+    /// Times that something was read from a client and what was complete of it ran.
+    pub cycles: AtomicU64,
+    /// Most commands that ran at once.
+    pub longest_batch: AtomicU64,
 }
 
 impl WorkerStats {
@@ -110,10 +114,12 @@ impl WorkerStats {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            cycles: AtomicU64::new(0),
+            longest_batch: AtomicU64::new(0),
         }
     }
 
-    fn counters(&self) -> [&AtomicU64; 8] {
+    fn counters(&self) -> [&AtomicU64; 9] {
         [
             &self.hits,
             &self.misses,
@@ -123,6 +129,7 @@ impl WorkerStats {
             &self.bytes_in,
             &self.bytes_out,
             &self.errors,
+            &self.cycles,
         ]
     }
 }
@@ -159,6 +166,34 @@ pub struct Totals {
     pub bytes_out: u64,
     /// See [`WorkerStats::errors`].
     pub errors: u64,
+    /// See [`WorkerStats::cycles`].
+    pub cycles: u64,
+}
+
+/// What the rounds of cron cost.
+#[derive(Debug, Default)]
+pub struct CronCounters {
+    /// Rounds.
+    pub rounds: AtomicU64,
+    /// Nanoseconds they took.
+    pub nanos: AtomicU64,
+    /// Nanoseconds that the longest took.
+    pub longest_nanos: AtomicU64,
+}
+
+impl CronCounters {
+    /// Counts a round.
+    pub fn ran(&self, nanos: u64) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    fn reset(&self) {
+        for n in [&self.rounds, &self.nanos, &self.longest_nanos] {
+            n.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The counters of all workers, and what is counted rarely enough for one place.
@@ -169,6 +204,8 @@ pub struct Stats {
     nested: OnceLock<Arc<WorkerStats>>,
     /// Snapshots begun for a file or for replicas: where Redis forks, and INFO's `total_forks`.
     pub background_jobs: AtomicU64,
+    /// What the rounds of cron cost.
+    pub cron: CronCounters,
     /// Error replies by code, for INFO errorstats.
     error_codes: Mutex<std::collections::BTreeMap<Box<str>, u64>>,
 }
@@ -215,7 +252,7 @@ impl Stats {
 
     /// Sums.
     pub fn totals(&self) -> Totals {
-        let mut sum = [0u64; 8];
+        let mut sum = [0u64; 9];
         for w in self.workers.lock().iter() {
             for (s, c) in sum.iter_mut().zip(w.counters()) {
                 *s += c.load(Ordering::Relaxed);
@@ -230,6 +267,7 @@ impl Stats {
             bytes_in,
             bytes_out,
             errors,
+            cycles,
         ] = sum;
         Totals {
             hits,
@@ -240,7 +278,24 @@ impl Stats {
             bytes_in,
             bytes_out,
             errors,
+            cycles,
         }
+    }
+
+    /// Nanoseconds that commands have run for, on all workers.
+    pub fn command_nanos(&self) -> u64 {
+        let workers = self.workers.lock();
+        let commands = workers.iter().flat_map(|w| &w.commands);
+        commands.map(|c| c.nanos.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Most commands that ran at once on any worker.
+    pub fn longest_batch(&self) -> u64 {
+        let workers = self.workers.lock();
+        let each = workers
+            .iter()
+            .map(|w| w.longest_batch.load(Ordering::Relaxed));
+        each.max().unwrap_or(0)
     }
 
     /// Sums of one command.
@@ -307,10 +362,12 @@ impl Stats {
             for c in w.counters() {
                 c.store(0, Ordering::Relaxed);
             }
+            w.longest_batch.store(0, Ordering::Relaxed);
             for c in &w.commands {
                 c.reset();
             }
         }
+        self.cron.reset();
         self.error_codes.lock().clear();
     }
 }

@@ -112,6 +112,7 @@ impl TestServer {
             eviction: Default::default(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             active_expire: AtomicBool::new(true),
+            cron_paused: AtomicBool::new(false),
             own_expiries: OwnExpiries::default(),
             started_ms: AtomicI64::new(START_MS),
         });

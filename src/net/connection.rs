@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::client::{Client, ClientKind};
+use crate::client::Client;
 use crate::command::ctx::Suspended;
 use crate::command::dispatch::{BATCH_MAX, Ran};
 use crate::command::session::{Handover, Origin, Session};
@@ -31,6 +31,7 @@ use crate::resp::reply::{Proto, Reply};
 
 pub use large::threads;
 
+use self::limits::make_room;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -46,9 +47,6 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
-/// Replies that may wait for a client that has yet to authenticate.
-const UNAUTHENTICATED_OUTPUT_BYTES: u64 = 1024;
-
 /// One connection's own state.
 struct Connection {
     transport: Transport,
@@ -60,6 +58,9 @@ struct Connection {
     /// Replies that the socket would not take.
     unsent: VecDeque<Bytes>,
     proto: Proto,
+    /// Since when more waits for the client than the soft limit allows, Unix milliseconds; 0 while
+    /// it does not.
+    over_soft_since_ms: i64,
 }
 
 /// Why the pump stopped.
@@ -92,6 +93,7 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>
         unread: Vec::new(),
         unsent: VecDeque::new(),
         proto: Proto::Resp2,
+        over_soft_since_ms: 0,
     };
     let ended = c.run(&worker).await;
     let Connection {
@@ -143,8 +145,12 @@ impl Connection {
                 {
                     return Ok(false);
                 }
+                let queued = worker.reply.borrow().len_bytes();
+                if !self.within_output_limit(worker, queued) {
+                    return Ok(false);
+                }
                 self.send(worker)?;
-                if !self.within_output_limit(worker, 0) {
+                if !self.within_memory_limit(worker) {
                     return Ok(false);
                 }
                 match stop {
@@ -187,7 +193,7 @@ impl Connection {
             if !self.within_output_limit(worker, 0) {
                 return Ok(false);
             }
-            let idle = worker.idle_limit(&self.client);
+            let idle = self.time_limit(worker);
             let want_write = !self.unsent.is_empty();
             // A client may send all of its requests before it reads a reply: it is read from even
             // when its replies wait. What bounds them is the output limit.
@@ -239,6 +245,7 @@ impl Connection {
         let mut own = std::mem::take(&mut self.unread);
         let joined = !own.is_empty();
         if joined {
+            make_room(&mut own, fresh.len(), self.parser.expected_bytes());
             own.extend_from_slice(fresh);
         }
         let data: &[u8] = if joined { &own } else { fresh };
@@ -259,6 +266,8 @@ impl Connection {
         let stop = loop {
             match self.batch(worker, data, &mut pos, &mut reply, &mut durable_at) {
                 Some(stop) => break stop,
+                // It closes as soon as somebody looks; what is behind does not run.
+                None if self.is_over_hard_limit(worker, reply.len_bytes()) => break Stop::Drained,
                 // A long pipeline of big replies: let the socket have what there is.
                 None if reply.len_bytes() > worker.flush_bytes
                     && self.unsent.is_empty()
@@ -279,13 +288,7 @@ impl Connection {
             own.extend_from_slice(fresh.get(pos..).unwrap_or_default());
         }
         self.unread = own;
-        self.client
-            .query_buffer
-            .store(self.unread.len() as u64, Ordering::Relaxed);
-        let free = self.unread.capacity() - self.unread.len();
-        self.client
-            .query_buffer_free
-            .store(free as u64, Ordering::Relaxed);
+        self.note_input();
         (stop, durable_at)
     }
 
@@ -449,6 +452,10 @@ impl Connection {
             self.park_replies(worker);
             worker.commits.wait(durability, offset).await;
         }
+        let queued = worker.reply.borrow().len_bytes();
+        if !self.within_output_limit(worker, queued) {
+            return Ok(false);
+        }
         self.send(worker)?;
         if self.session.closing {
             self.flush().await?;
@@ -466,6 +473,7 @@ impl Connection {
             Ok(n) => {
                 self.unread
                     .extend_from_slice(input.bytes.get(..n).unwrap_or_default());
+                self.note_input();
                 Ok(self.unread.len() as u64 <= worker.query_buffer_limit())
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
@@ -570,28 +578,5 @@ impl Connection {
             self.unsent.extend(messages);
             let _ = self.send_unsent();
         }
-    }
-
-    /// Whether what waits for the client, `ahead` bytes elsewhere included, is within
-    /// `client-output-buffer-limit`.
-    fn within_output_limit(&self, worker: &Worker, ahead: usize) -> bool {
-        let waiting = ahead + self.unsent.iter().map(Bytes::len).sum::<usize>();
-        let limit = if self.session.authenticated {
-            worker.hard_output_limit(self.client.kind() == ClientKind::Pubsub)
-        } else {
-            UNAUTHENTICATED_OUTPUT_BYTES
-        };
-        if limit == 0 || waiting as u64 <= limit {
-            return true;
-        }
-        let over = &worker.engine.clients.over_output_limit;
-        over.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(
-            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
-             limits.",
-            self.client.id,
-            self.client.addr
-        );
-        false
     }
 }

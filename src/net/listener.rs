@@ -271,6 +271,11 @@ impl Listeners {
         Ok(listeners)
     }
 
+    /// Stops all workers until then.
+    pub fn stop_workers_until(&self, then: Instant) {
+        self.workers.lock().stop_until(then);
+    }
+
     fn accept_tcp(
         self: &Arc<Self>,
         bound: Vec<std::net::TcpListener>,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
@@ -85,6 +86,10 @@ impl Worker {
     pub fn run(&self, session: &mut Session, requests: &[&[&[u8]]], reply: &mut Reply) -> Ran {
         let scratch = &mut self.scratch.borrow_mut();
         let ran = self.engine.run(scratch, session, requests, reply);
+        let (n, longest) = (ran.consumed as u64, &scratch.stats.longest_batch);
+        if n > longest.load(Ordering::Relaxed) {
+            longest.store(n, Ordering::Relaxed);
+        }
         if ran.appended {
             self.commits.appended();
         }
@@ -98,7 +103,9 @@ impl Worker {
 
     /// Counts bytes read.
     pub fn count_input(&self, n: usize) {
-        bump(&self.scratch.borrow().stats.bytes_in, n as u64);
+        let stats = &self.scratch.borrow().stats;
+        bump(&stats.bytes_in, n as u64);
+        bump(&stats.cycles, 1);
     }
 
     /// Counts bytes written.
@@ -120,10 +127,18 @@ impl Worker {
     }
 }
 
+/// What a worker is given to do.
+enum Task {
+    /// Serve this connection.
+    Serve(Accepted, Arc<Client>),
+    /// Do nothing at all until then (`DEBUG SLEEP`).
+    StopUntil(Instant),
+}
+
 /// The workers of a server.
 #[derive(Debug)]
 pub struct Workers {
-    queues: Vec<mpsc::UnboundedSender<(Accepted, Arc<Client>)>>,
+    queues: Vec<mpsc::UnboundedSender<Task>>,
     threads: Vec<JoinHandle<()>>,
     next: usize,
 }
@@ -169,9 +184,16 @@ impl Workers {
         let index = self.next % n;
         client.worker.store(index as u32, Ordering::Relaxed);
         if let Some(queue) = self.queues.get(index) {
-            let _ = queue.send((accepted, client));
+            let _ = queue.send(Task::Serve(accepted, client));
         }
         self.next = (self.next + 1) % n;
+    }
+
+    /// Stops all workers until then, the connections of replicas among what they serve.
+    pub fn stop_until(&self, then: Instant) {
+        for queue in &self.queues {
+            let _ = queue.send(Task::StopUntil(then));
+        }
     }
 
     /// Number of workers.
@@ -180,7 +202,7 @@ impl Workers {
     }
 }
 
-async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<(Accepted, Arc<Client>)>) {
+async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<Task>) {
     let me = Rc::clone(&worker);
     tokio::task::spawn_local(async move {
         me.commits.release(me.engine.log.durability()).await;
@@ -189,7 +211,14 @@ async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<(Accepte
     tokio::task::spawn_local(async move {
         me.commits.wake_readers(&me.engine.log).await;
     });
-    while let Some((accepted, client)) = incoming.recv().await {
+    while let Some(task) = incoming.recv().await {
+        let (accepted, client) = match task {
+            Task::Serve(accepted, client) => (accepted, client),
+            Task::StopUntil(then) => {
+                std::thread::sleep(then.saturating_duration_since(Instant::now()));
+                continue;
+            }
+        };
         match accepted.into_transport() {
             Ok(transport) => {
                 tokio::task::spawn_local(serve(Rc::clone(&worker), transport, client));

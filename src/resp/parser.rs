@@ -227,6 +227,17 @@ impl Parser {
         std::mem::take(&mut self.quoted)
     }
 
+    /// Bytes of a request that is cut off of which the arguments are known.
+    pub fn parsed_bytes(&self) -> usize {
+        self.partial.pos
+    }
+
+    /// Where the argument ends that is cut off, in bytes of its request.
+    pub fn expected_bytes(&self) -> Option<usize> {
+        let ends = |len: usize| self.partial.pos.checked_add(len)?.checked_add(2);
+        self.partial.bulk.and_then(ends)
+    }
+
     /// Whether a request has begun that is not complete.
     pub fn is_partial(&self) -> bool {
         !self.partial.is_empty()

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
@@ -30,7 +31,7 @@ use crate::oplog::log::Log;
 use crate::persist::aof::folder::AofError;
 use crate::persist::rdb::check;
 
-use super::host::{Parts, ServerHost};
+use super::host::{Parts, ServerHost, StopAll};
 use super::lazyfree::Lazyfree;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::process::PidFile;
@@ -125,6 +126,10 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     super::settings::register(&host.effects, &engine);
     super::settings::register_title(&host.effects, title);
     super::settings::register_replication(&host.effects, &parts.replication);
+    super::settings::register_oom(&host.effects, &parts);
+    engine.limit_clients(&settings);
+    // What the kernel refuses is logged, and no reason not to start.
+    let _ = parts.oom.follow(&settings, engine.gates.is(Gate::REPLICA));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served = LocalSet::new().block_on(&runtime, async {
         let takeover: Arc<dyn Takeover> = Arc::new(Arc::clone(&parts.replication));
@@ -133,6 +138,7 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
         engine.gates.set(Gate::LOADING, true);
         let listeners = Listeners::start(&engine, workers, bound)?;
         super::settings::register_listeners(&host.effects, &listeners);
+        let _ = parts.stop_all.set(stop_all(&listeners));
         tokio::task::spawn_local(signals(Arc::clone(&parts)));
         load(&parts).await?;
         engine.gates.set(Gate::LOADING, false);
@@ -159,6 +165,19 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     // Whoever still works in the background waits for shards that stay locked.
     runtime.shutdown_background();
     served
+}
+
+/// Stops the workers and the thread that this is called on, by DEBUG SLEEP.
+fn stop_all(listeners: &Arc<Listeners>) -> StopAll {
+    let (main, weak) = (tokio::runtime::Handle::current(), Arc::downgrade(listeners));
+    Box::new(move |then| {
+        if let Some(listeners) = weak.upgrade() {
+            listeners.stop_workers_until(then);
+        }
+        main.spawn(async move {
+            std::thread::sleep(then.saturating_duration_since(Instant::now()));
+        });
+    })
 }
 
 /// Fits the settings and the process to each other, before anything is opened.
@@ -203,6 +222,8 @@ fn parts(
         replication,
         rewriting: Mutex::default(),
         skip_checksum: AtomicBool::new(false),
+        oom: Default::default(),
+        stop_all: OnceLock::new(),
         append_after_load: Mutex::new(Some(engine.config.current().aof.appendonly)),
     });
     let _ = parts.saver.aof.set(Arc::clone(aof.status()));
@@ -303,6 +324,7 @@ fn engine(config: Config, host: Arc<ServerHost>) -> io::Result<Arc<Engine>> {
         eviction: Default::default(),
         host,
         active_expire: AtomicBool::new(true),
+        cron_paused: AtomicBool::new(false),
         own_expiries: OwnExpiries::default(),
         started_ms: AtomicI64::new(clock::unix_ms()),
     }))
@@ -352,6 +374,14 @@ async fn signals(parts: Arc<Parts>) -> io::Result<()> {
             tracing::warn!("Received SIGINT scheduling shutdown...");
             settings.process.shutdown_on_sigint
         };
-        parts.shutdown.run(Shutdown::by_signal(options)).await;
+        if parts.shutdown.is_running() && !by_term {
+            tracing::warn!("You insist... exiting now.");
+            parts.saver.remove_temp_file();
+            std::process::exit(1);
+        }
+        let shutdown = Arc::clone(&parts.shutdown);
+        tokio::task::spawn_local(async move {
+            shutdown.run_by_signal(Shutdown::by_signal(options)).await;
+        });
     }
 }

@@ -38,23 +38,35 @@ const KEYS_PER_LOCK: usize = 64;
 pub async fn run(parts: Arc<Parts>) {
     let engine = &parts.engine;
     let mut effects = UnitEffects::new();
+    let mut was_replica = engine.gates.is(Gate::REPLICA);
     loop {
         let hz = u64::from(engine.config.current().process.hz.clamp(1, 500));
         let period = Duration::from_millis(1000 / hz);
         tokio::time::sleep(period).await;
+        if engine.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
+        let begun = Instant::now();
         if may_expire(engine) {
-            let begun = Instant::now();
             expire(engine, &mut effects, period / 4).await;
             note_cycle(engine, begun.elapsed());
         }
         expire_own(engine, &mut effects);
         // What memory is short of is made up for even while nobody asks for anything.
         engine.make_room(&engine.config.current());
+        engine.evict_clients();
+        let is_replica = engine.gates.is(Gate::REPLICA);
+        if std::mem::replace(&mut was_replica, is_replica) != is_replica {
+            // What the kernel refuses is logged.
+            let _ = parts.oom.follow(&engine.config.current(), is_replica);
+        }
         parts.saver.poll();
         parts.poll_aof();
-        let totals = engine.stats.totals();
         let replication = &parts.replication.stats;
-        parts.rates.sample(clock::unix_ms(), totals, replication);
+        parts
+            .rates
+            .sample(clock::unix_ms(), &engine.stats, replication);
+        engine.stats.cron.ran(begun.elapsed().as_nanos() as u64);
     }
 }
 

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -28,11 +29,15 @@ use crate::resp::errors;
 use super::lazyfree::Lazyfree;
 use super::limits;
 use super::loading::{self, LoadMode, LoadStatus};
+use super::oom::OomScore;
 use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
 use super::snapshotting::{self, Progress};
+
+/// Stops threads until an instant.
+pub type StopAll = Box<dyn Fn(Instant) + Send + Sync>;
 
 /// The parts above the commands.
 pub struct Parts {
@@ -64,6 +69,10 @@ pub struct Parts {
     pub rewriting: Mutex<Weak<Progress>>,
     /// RESTORE believes the checksum of its payload (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub skip_checksum: AtomicBool,
+    /// See [`OomScore`].
+    pub oom: OomScore,
+    /// Stops the workers and the main thread until then, once they are there.
+    pub stop_all: OnceLock<StopAll>,
     /// While a data set is loaded: whether an AOF is to be written as soon as it is there.
     pub append_after_load: Mutex<Option<bool>>,
 }
@@ -146,7 +155,7 @@ impl Host for ServerHost {
         }
     }
 
-    fn info(&self, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+    fn info(&self, sections: &[Vec<u8>], databases: &mut dyn FnMut() -> Vec<DbInfo>) -> String {
         self.parts
             .get()
             .map(|p| super::info::text(p, sections, databases))
@@ -227,6 +236,12 @@ impl Aside for Arc<Parts> {
         });
         if let Err(e) = begun {
             tracing::warn!("Can't begin a thread: {e}");
+        }
+    }
+
+    fn stop_all_until(&self, then: Instant) {
+        if let Some(stop) = self.stop_all.get() {
+            stop(then);
         }
     }
 }

@@ -26,6 +26,7 @@ mod loading;
 mod logging;
 mod logo;
 mod memory;
+mod oom;
 mod process;
 mod program;
 mod rates;

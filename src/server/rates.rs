@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use crate::command::stats::Totals;
+use crate::command::stats::Stats;
 
 use super::replication::SyncStats;
 
@@ -25,6 +25,10 @@ pub struct PerSecond {
     pub replication_in: u64,
     /// Bytes written to our replicas.
     pub replication_out: u64,
+    /// Rounds of cron, and requests or pipelines that were read.
+    pub cycles: u64,
+    /// Microseconds that they took.
+    pub busy_us: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +46,12 @@ pub struct Rates {
 
 impl Rates {
     /// Takes a sample; at most one every 100 ms counts.
-    pub fn sample(&self, now_ms: i64, totals: Totals, replication: &SyncStats) {
+    pub fn sample(&self, now_ms: i64, stats: &Stats, replication: &SyncStats) {
         let mut samples = self.samples.lock();
         if samples.back().is_some_and(|s| now_ms - s.at_ms < 100) {
             return;
         }
+        let totals = stats.totals();
         samples.push_back(Sample {
             at_ms: now_ms,
             counts: PerSecond {
@@ -55,6 +60,8 @@ impl Rates {
                 bytes_out: totals.bytes_out,
                 replication_in: replication.bytes_in.load(Ordering::Relaxed),
                 replication_out: replication.bytes_out.load(Ordering::Relaxed),
+                cycles: cycles(stats),
+                busy_us: busy_nanos(stats) / 1000,
             },
         });
         if samples.len() > SAMPLES {
@@ -82,6 +89,19 @@ impl Rates {
             bytes_out: rate(|c| c.bytes_out),
             replication_in: rate(|c| c.replication_in),
             replication_out: rate(|c| c.replication_out),
+            cycles: rate(|c| c.cycles),
+            busy_us: rate(|c| c.busy_us),
         }
     }
+}
+
+/// Where Redis counts the rounds of its event loop: rounds of cron, and requests or pipelines that
+/// workers have read.
+pub fn cycles(stats: &Stats) -> u64 {
+    stats.totals().cycles + stats.cron.rounds.load(Ordering::Relaxed)
+}
+
+/// Nanoseconds that those took.
+pub fn busy_nanos(stats: &Stats) -> u64 {
+    stats.command_nanos() + stats.cron.nanos.load(Ordering::Relaxed)
 }

@@ -164,6 +164,12 @@ impl Saver {
         }
     }
 
+    /// Removes the file of a save that is not to be finished: the process ends at once.
+    pub fn remove_temp_file(&self) {
+        // There need not be one.
+        let _ = std::fs::remove_file(file::temp_name(std::process::id()));
+    }
+
     /// Notes whether the last background save succeeded, which may stop or allow writes.
     fn set_ok(&self, ok: bool) {
         self.status.last_ok.store(ok, Ordering::Relaxed);

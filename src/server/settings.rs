@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::command::engine::Engine;
+use crate::command::engine::{Engine, Gate};
 use crate::config::{Change, Settings};
 use crate::net::listener::Listeners;
 
@@ -82,6 +82,19 @@ pub fn register_title(effects: &Effects, title: Title) {
     });
 }
 
+/// Registers the effect on the score by which the kernel ends processes.
+pub fn register_oom(effects: &Effects, parts: &Arc<Parts>) {
+    let weak = Arc::downgrade(parts);
+    effects.on(&["oom-score-adj", "oom-score-adj-values"], move |change| {
+        let Some(parts) = weak.upgrade() else {
+            return Ok(());
+        };
+        let is_replica = parts.engine.gates.is(Gate::REPLICA);
+        let followed = parts.oom.follow(change.new, is_replica);
+        followed.map_err(|_| "Failed to set current oom_score_adj. Check server logs.".to_owned())
+    });
+}
+
 /// Registers the effects on the process and on the engine.
 pub fn register(effects: &Effects, engine: &Arc<Engine>) {
     effects.on(&["loglevel"], |change| {
@@ -125,6 +138,10 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
                 );
             }
         }),
+    );
+    effects.on(
+        &["maxmemory-clients", "maxmemory"],
+        with_engine(|engine, new| engine.limit_clients(new)),
     );
     effects.on(
         &["slowlog-max-len"],

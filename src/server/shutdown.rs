@@ -56,6 +56,8 @@ pub struct Shutdown {
     engine: Arc<Engine>,
     saver: Arc<Saver>,
     followers: Arc<dyn Followers>,
+    /// A signal has asked for it and cron has yet to begin it.
+    asked: AtomicBool,
     running: AtomicBool,
     aborted: AtomicBool,
     done: AtomicBool,
@@ -83,6 +85,7 @@ impl Shutdown {
             engine,
             saver,
             followers,
+            asked: AtomicBool::new(false),
             running: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             done: AtomicBool::new(false),
@@ -132,7 +135,12 @@ impl Shutdown {
 
     /// Stops a shutdown that waits for replicas. Whether there was one.
     pub fn abort(&self) -> bool {
-        if self.waits_until_ms.load(Ordering::Acquire) == 0 {
+        let waits = self.waits_until_ms.load(Ordering::Acquire) != 0;
+        if self.asked.swap(false, Ordering::AcqRel) {
+            tracing::info!("Shutdown manually aborted.");
+            return true;
+        }
+        if !waits {
             return false;
         }
         if !self.aborted.swap(true, Ordering::AcqRel) {
@@ -141,10 +149,26 @@ impl Shutdown {
         true
     }
 
+    /// Whether a shutdown goes on.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Goes through the shutdown that a signal asks for. Nothing begins while cron is paused.
+    pub async fn run_by_signal(self: &Arc<Self>, request: ShutdownRequest) {
+        self.asked.store(true, Ordering::Release);
+        while self.engine.cron_paused.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
+        }
+        if self.asked.swap(false, Ordering::AcqRel) {
+            self.run(request).await;
+        }
+    }
+
     /// Goes through a shutdown, or joins one that goes on. Returns only if it did not happen.
     ///
     /// To be run to its end: whoever asked may go away meanwhile, which changes nothing.
-    pub async fn run(&self, request: ShutdownRequest) {
+    pub async fn run(self: &Arc<Self>, request: ShutdownRequest) {
         if self.running.swap(true, Ordering::AcqRel) {
             while self.running.load(Ordering::Acquire) {
                 tokio::time::sleep(LOOK).await;
@@ -173,11 +197,14 @@ impl Shutdown {
         self.running.store(false, Ordering::Release);
     }
 
-    async fn go_through(&self, request: ShutdownRequest) -> Result<(), Stopped> {
+    async fn go_through(self: &Arc<Self>, request: ShutdownRequest) -> Result<(), Stopped> {
         self.let_replicas_catch_up(request).await?;
         self.hold_writes();
         self.followers.report();
-        self.save(request)?;
+        let me = Arc::clone(self);
+        // On another thread, so that a signal is heard meanwhile.
+        let saved = tokio::task::spawn_blocking(move || me.save(request)).await;
+        saved.unwrap_or(Err(Stopped::Unsaved))?;
         self.send_the_rest().await;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! DEBUG, as far as tests of a server need it. Its sub-commands are no interface for programs.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::num;
 use crate::keyspace::locks::ShardMask;
@@ -41,6 +41,8 @@ const HELP: &[&str] = &[
     "    Make the running BGSAVE, AOF rewrite or full sync fail, as if it could not write.",
     "AOF-FLUSH-SLEEP <microseconds>",
     "    Wait so long before each write to the append-only file. 0 ends it.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    As CONFIG REWRITE, with a line for every directive.",
     "DIGEST",
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -55,6 +57,8 @@ const HELP: &[&str] = &[
     "    Write <message> to the server log.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
+    "PAUSE-CRON <0|1>",
+    "    1: do nothing without being asked; 0: go on.",
     "POPULATE <count> [<prefix>] [<size>]",
     "    Create <count> string keys named key:<num>, or <prefix>:<num>.",
     "PROTOCOL <type>",
@@ -70,7 +74,7 @@ const HELP: &[&str] = &[
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Setting it to 1 makes RESTORE take payloads whose checksum is wrong.",
     "SLEEP <seconds>",
-    "    Stop this connection's worker for <seconds>. Decimals allowed.",
+    "    Stop the server for <seconds>. Decimals allowed.",
 ];
 
 fn wrong(args: &[&[u8]]) -> CommandError {
@@ -90,7 +94,7 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let rest = args.get(2..).unwrap_or_default();
     match (name.as_slice(), rest) {
         (b"help", []) => super::help(args, HELP, reply),
-        (b"sleep", [seconds]) => return sleep(seconds, reply),
+        (b"sleep", [seconds]) => return sleep(ctx, seconds, reply),
         (b"set-active-expire", [on]) => {
             ctx.engine
                 .active_expire
@@ -144,6 +148,17 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             return Ok(Effect::from(Encoded::one(rest)));
         }
         (b"protocol", [kind]) => return protocol(ctx, kind, reply),
+        (b"pause-cron", [on]) => {
+            ctx.engine.cron_paused.store(on != b"0", Ordering::Relaxed);
+            reply.ok();
+        }
+        (b"config-rewrite-force-all", []) => {
+            let rewritten = ctx.engine.config.rewrite(true);
+            rewritten.map_err(|e| CommandError::new(e.to_string()))?;
+            reply.ok();
+        }
+        // Connections have no reply buffers of their own that could be resized.
+        (b"replybuffer", [b"resizing", _]) => reply.ok(),
         // Tables here never rehash as a whole, so there is nothing to forbid or allow.
         (b"dict-resizing", [_]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => return packed_threshold(size, reply),
@@ -153,11 +168,15 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     Ok(Effect::None)
 }
 
-/// `DEBUG SLEEP seconds`: blocks the thread, which is the point of it.
-fn sleep(seconds: &[u8], reply: &mut Reply) -> Outcome {
+/// `DEBUG SLEEP seconds`: blocks every thread that serves anybody, which is the point of it.
+fn sleep(ctx: &Ctx<'_>, seconds: &[u8], reply: &mut Reply) -> Outcome {
     let seconds = num::parse_f64(seconds).ok_or(CommandError::NOT_FLOAT)?;
     if seconds.is_finite() && seconds > 0.0 {
-        std::thread::sleep(Duration::from_secs_f64(seconds.min(3600.0)));
+        let pause = Duration::from_secs_f64(seconds.min(3600.0));
+        if let Some(threads) = ctx.engine.host.aside() {
+            threads.stop_all_until(Instant::now() + pause);
+        }
+        std::thread::sleep(pause);
     }
     reply.ok();
     Ok(Effect::None)
@@ -175,25 +194,29 @@ fn lock_keys(ctx: &mut Ctx<'_>, keys: &[&[u8]]) {
     ctx.unit.relock(mask);
 }
 
+/// Adds all keys to a digest. Every shard is locked.
+fn add_all(ctx: &mut Ctx<'_>, all: &mut DatasetDigest) {
+    for db in 0..ctx.engine.keyspace.databases() {
+        ctx.unit.scan(db, 0, usize::MAX, |e| {
+            all.add(db, e.key(), e.value(), e.expire_ms().is_some());
+        });
+    }
+}
+
 /// `DEBUG DIGEST`
 fn digest(ctx: &mut Ctx<'_>, reply: &mut Reply) -> Outcome {
     let mut all = DatasetDigest::default();
     if ctx.nested {
-        for db in 0..ctx.engine.keyspace.databases() {
-            ctx.unit.scan(db, 0, usize::MAX, |e| {
-                all.add(db, e.key(), e.value(), e.expire_ms().is_some());
-            });
-        }
+        add_all(ctx, &mut all);
         reply.simple(&all.finish().hex());
         return Ok(Effect::None);
     }
-    // A snapshot of somebody else's may be going on; it ends by itself.
-    let engine = ctx.engine;
-    let mut snapshot = loop {
-        match engine.keyspace.snapshot(|| ()) {
-            Ok((snapshot, ())) => break snapshot,
-            Err(_) => std::thread::sleep(Duration::from_millis(1)),
-        }
+    let Ok((mut snapshot, ())) = ctx.engine.keyspace.snapshot(|| ()) else {
+        // Somebody else's snapshot is going on, which may take long.
+        ctx.relock(ShardMask::ALL);
+        add_all(ctx, &mut all);
+        reply.simple(&all.finish().hex());
+        return Ok(Effect::None);
     };
     let mut out = Vec::new();
     while snapshot.next(&mut out) {

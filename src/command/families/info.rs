@@ -20,8 +20,8 @@ fn info(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         .skip(1)
         .map(|a| a.to_ascii_lowercase())
         .collect();
-    let databases = databases(ctx);
-    let text = ctx.engine.host.info(&sections, &databases);
+    let engine = ctx.engine;
+    let text = engine.host.info(&sections, &mut || databases(ctx));
     reply.verbatim("txt", text.as_bytes());
     Ok(Effect::None)
 }

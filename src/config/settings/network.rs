@@ -50,8 +50,7 @@ group! {
         }, OutputLimitsCodec;
         /// The most memory that all clients together may use.
         "maxmemory-clients" = maxmemory_clients: MemoryOrPercent = MemoryOrPercent::Bytes(0),
-            MemoryOrPercentCodec
-            => Honour::Refused("clients are not evicted in this version of Russet");
+            MemoryOrPercentCodec;
         /// A mark (SO_MARK) on every listening socket; 0 for none.
         "socket-mark-id" = socket_mark_id: u32 = 0, Int::range(0, u32::MAX as i64), [IMMUTABLE]
             => Honour::Refused("sockets are not marked in this version of Russet");

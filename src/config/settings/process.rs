@@ -60,11 +60,9 @@ group! {
             Int::range(0, i64::MAX);
         /// Adjust the score by which the kernel chooses a process to end when memory is short.
         "oom-score-adj" = oom_score_adj: OomScoreAdj = OomScoreAdj::No,
-            OneOf::<OomScoreAdj>::new()
-            => Honour::Refused("the OOM score is not adjusted in this version of Russet");
+            OneOf::<OomScoreAdj>::new();
         /// The scores for a primary, a replica and a child process.
-        "oom-score-adj-values" = oom_score_adj_values: [i32; 3] = [0, 200, 800], OomScores
-            => Honour::NoEffect("it qualifies oom-score-adj, which is refused");
+        "oom-score-adj-values" = oom_score_adj_values: [i32; 3] = [0, 200, 800], OomScores;
         /// Log to syslog.
         "syslog-enabled" = syslog_enabled: bool = false, YesNo, [IMMUTABLE]
             => Honour::Refused("syslog is not available in this version of Russet");

@@ -189,9 +189,12 @@ impl Connection {
     /// is to close.
     pub(super) async fn send_large(&mut self, worker: &Worker, reply: Reply) -> io::Result<bool> {
         let flow = begin(worker, reply);
+        // All of one reply counts, whether or not the socket has taken some of it.
+        let mut formatted = 0;
         loop {
             if self.unsent.is_empty() {
                 let (pieces, end) = flow.0.take();
+                formatted += pieces.iter().map(Bytes::len).sum::<usize>();
                 self.unsent.extend(pieces);
                 self.send_unsent()?;
                 match end {
@@ -203,7 +206,12 @@ impl Connection {
                     }
                 }
             }
-            if !self.within_output_limit(worker, flow.0.waiting_bytes()) {
+            let waiting = flow.0.waiting_bytes();
+            if self.is_over_hard_limit(worker, formatted + waiting) {
+                self.tell_over_output_limit(worker);
+                return Ok(false);
+            }
+            if !self.within_output_limit(worker, waiting) || !self.within_memory_limit(worker) {
                 return Ok(false);
             }
             tokio::select! {

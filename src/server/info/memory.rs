@@ -111,7 +111,9 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
         lagging
     };
     line(out, "mem_clients_slaves", read_by_replicas);
-    line(out, "mem_clients_normal", 0);
+    line(out, "mem_clients_normal", clients_bytes(parts));
+    // No table is ever moved as a whole.
+    line(out, "mem_overhead_db_hashtable_rehashing", 0);
     line(out, "mem_cluster_links", 0);
     line(out, "mem_aof_buffer", 0);
     line(out, "mem_allocator", "jemalloc-5.3.0");
@@ -123,6 +125,11 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
         lazy.pending.load(Ordering::Relaxed),
     );
     line(out, "lazyfreed_objects", lazy.freed.load(Ordering::Relaxed));
+}
+
+/// What the connections take that are neither replicas nor primaries.
+fn clients_bytes(parts: &Parts) -> u64 {
+    parts.engine.clients.account_all()
 }
 
 /// The part of Memory that compares what is used with what is held.

@@ -36,7 +36,7 @@ const DEFAULT: [&str; 13] = [
 const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
 
 /// The order of all sections.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "server",
     "clients",
     "memory",
@@ -52,10 +52,11 @@ const ORDER: [&str; 15] = [
     "cluster",
     "keyspace",
     "keysizes",
+    "debug",
 ];
 
 /// The text for these sections; none stands for the default ones.
-pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String {
+pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &mut dyn FnMut() -> Vec<DbInfo>) -> String {
     let asked = |name: &str| {
         let is_default = DEFAULT.contains(&name);
         if sections.is_empty() {
@@ -64,7 +65,7 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
         sections.iter().any(|s| match s.as_slice() {
             b"default" => is_default,
             b"all" => (is_default || EXTRA.contains(&name)) && name != "modules",
-            b"everything" => true,
+            b"everything" => name != "debug",
             s => s == name.as_bytes(),
         })
     };
@@ -74,6 +75,8 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
     } else {
         memory::Used::default()
     };
+    let databases = databases();
+    let databases = databases.as_slice();
     let mut out = String::with_capacity(4096);
     for name in ORDER {
         if !asked(name) {
@@ -95,6 +98,7 @@ pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &[DbInfo]) -> String
             "errorstats" => commands::errorstats(parts, &mut out),
             "latencystats" => commands::latencystats(parts, &mut out),
             "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
+            "debug" => stats::debug(parts, &mut out),
             "threads" => server::threads(parts, &mut out),
             "keyspace" => keyspace(databases, &mut out),
             _ => keysizes(databases, &mut out),

@@ -7,6 +7,7 @@ use crate::command::stats::Totals;
 use crate::persist::aof::control::State;
 
 use super::super::host::Parts;
+use super::super::rates;
 use super::line;
 
 fn status(ok: bool) -> &'static str {
@@ -208,6 +209,47 @@ pub fn stats(parts: &Parts, out: &mut String) {
         repl.partial_err.load(Ordering::Relaxed),
     );
     keys_and_channels(parts, &t, out);
+    cycles(parts, out);
+}
+
+/// The part of Stats that tells of the rounds of cron and of the workers.
+fn cycles(parts: &Parts, out: &mut String) {
+    let stats = &parts.engine.stats;
+    let now = parts.rates.current();
+    line(out, "eventloop_cycles", rates::cycles(stats));
+    line(
+        out,
+        "eventloop_duration_sum",
+        rates::busy_nanos(stats) / 1000,
+    );
+    line(
+        out,
+        "eventloop_duration_cmd_sum",
+        stats.command_nanos() / 1000,
+    );
+    line(out, "instantaneous_eventloop_cycles_per_sec", now.cycles);
+    let each = now.busy_us.checked_div(now.cycles).unwrap_or(0);
+    line(out, "instantaneous_eventloop_duration_usec", each);
+}
+
+/// `# Debug`: what only its name asks for.
+pub fn debug(parts: &Parts, out: &mut String) {
+    let stats = &parts.engine.stats;
+    let slowest = parts
+        .engine
+        .table
+        .all()
+        .filter_map(|c| stats.latency(c.spec.id).pop());
+    let slowest = slowest.map(|(nanos, _)| nanos).max().unwrap_or(0);
+    let cron = &stats.cron;
+    let longest = cron.longest_nanos.load(Ordering::Relaxed).max(slowest);
+    out.push_str("# Debug\r\n");
+    // The append-only file is written by a thread of its own.
+    line(out, "eventloop_duration_aof_sum", 0);
+    let cron_us = cron.nanos.load(Ordering::Relaxed) / 1000;
+    line(out, "eventloop_duration_cron_sum", cron_us);
+    line(out, "eventloop_duration_max", longest / 1000);
+    line(out, "eventloop_cmd_per_cycle_max", stats.longest_batch());
 }
 
 /// The part of Stats that tells of keys, channels and what is counted beside them.
@@ -222,7 +264,8 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
         "evicted_keys",
         parts.engine.eviction.evicted.load(Ordering::Relaxed),
     );
-    line(out, "evicted_clients", 0);
+    let evicted = parts.engine.clients.evicted.load(Ordering::Relaxed);
+    line(out, "evicted_clients", evicted);
     line(out, "evicted_scripts", 0);
     line(out, "total_eviction_exceeded_time", 0);
     line(out, "current_eviction_exceeded_time", 0);

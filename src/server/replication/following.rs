@@ -11,6 +11,7 @@ use crate::base::{args, clock};
 use crate::client::registry::NewClient;
 use crate::client::{Client, ClientKind};
 use crate::command::dispatch::{FromPrimary, Scratch};
+use crate::command::engine::{Gate, PauseReason};
 use crate::command::session::{Origin, Session};
 use crate::oplog::durable::Need;
 use crate::oplog::effect::encode;
@@ -48,6 +49,8 @@ struct Stream {
     unsent: Vec<u8>,
     number: u64,
     acknowledges: bool,
+    /// Something has come that CLIENT PAUSE holds back.
+    held_back: bool,
 }
 
 /// The stream cannot be followed any further.
@@ -151,6 +154,7 @@ impl Follower {
             unsent: Vec::new(),
             number,
             acknowledges,
+            held_back: false,
         };
         let resumable = self.run(&mut stream, &client, held).await.is_ok();
         self.forget();
@@ -179,8 +183,17 @@ impl Follower {
             if !self.repl.is_followed(s.number) || client.is_killed() {
                 return Ok(());
             }
+            let held_ms = self.held_ms();
+            if s.held_back && held_ms.is_none() {
+                s.held_back = false;
+                if !self.take(s, &[])? {
+                    return Ok(());
+                }
+            }
             let unsent = !s.unsent.is_empty();
+            let pause = &self.repl.engine.pause;
             tokio::select! {
+                () = pause.wait(held_ms.unwrap_or_default()), if held_ms.is_some() => {}
                 r = s.socket.readable() => {
                     if r.is_err() || !self.read(s, client)? {
                         return Ok(());
@@ -237,6 +250,17 @@ impl Follower {
         Ok(!held.has_ended())
     }
 
+    /// Milliseconds for which CLIENT PAUSE still holds the stream back, if it does.
+    fn held_ms(&self) -> Option<u64> {
+        let engine = &self.repl.engine;
+        if !engine.gates.is(Gate::PAUSED) {
+            return None;
+        }
+        let now_ms = clock::unix_ms();
+        let until = engine.pause.until_for(PauseReason::Client, now_ms)?;
+        Some(until.saturating_sub(now_ms).unsigned_abs())
+    }
+
     fn is_silent(&self) -> bool {
         let settings = self.repl.engine.config.current();
         let timeout_ms = i64::from(settings.replication.repl_timeout_seconds) * 1000;
@@ -268,11 +292,15 @@ impl Follower {
         outcome
     }
 
-    /// Applies every unit that is whole. `false` if the link has been cut off.
+    /// Applies every unit that is whole, unless CLIENT PAUSE holds it back. `false` if the link has
+    /// been cut off.
     fn take(&mut self, s: &mut Stream, bytes: &[u8]) -> Result<bool, Broken> {
         let damaged = s.cutter.push(bytes);
         let mut asked = false;
-        while let Some(batch) = s.cutter.batch(UNIT_COMMANDS) {
+        s.held_back = self.held_ms().is_some();
+        while !s.held_back
+            && let Some(batch) = s.cutter.batch(UNIT_COMMANDS)
+        {
             let commands = batch.commands();
             let mut commands = commands;
             if !batch.for_aof {

@@ -146,11 +146,13 @@ impl Replication {
         } else {
             1
         };
+        let waiting = s.client.as_ref();
+        let read = offset + waiting.map_or(0, |c| c.query_buffer.load(Ordering::Relaxed));
         let _ = write!(
             out,
             "master_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{}\r\n\
              master_last_io_seconds_ago:{last_io}\r\nmaster_sync_in_progress:{}\r\n\
-             slave_read_repl_offset:{offset}\r\nslave_repl_offset:{offset}\r\n\
+             slave_read_repl_offset:{read}\r\nslave_repl_offset:{offset}\r\n\
              replica_full_sync_buffer_size:{}\r\nreplica_full_sync_buffer_peak:{}\r\n",
             primary.host,
             primary.port,

@@ -147,6 +147,7 @@ struct Memory {
     arguments: u64,
     transaction: u64,
     unsent: u64,
+    total: u64,
 }
 
 impl Memory {
@@ -154,16 +155,12 @@ impl Memory {
         Memory {
             query: client.query_buffer.load(Relaxed),
             query_free: client.query_buffer_free.load(Relaxed),
-            arguments: running.iter().map(|a| a.len() as u64).sum(),
+            arguments: running.iter().map(|a| a.len() as u64).sum::<u64>()
+                + client.arguments.load(Relaxed),
             transaction: client.multi_bytes.load(Relaxed),
             unsent: client.unsent_bytes.load(Relaxed) + client.outbox.queued_bytes() as u64,
+            total: client.memory_bytes() + running.iter().map(|a| a.len() as u64).sum::<u64>(),
         }
-    }
-
-    fn total(&self) -> u64 {
-        let fixed = (size_of::<Client>() + size_of::<Session>()) as u64;
-        let own = self.query + self.query_free + self.arguments;
-        fixed + own + self.transaction + self.unsent
     }
 
     fn fields(&self, field: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
@@ -176,6 +173,6 @@ impl Memory {
         field("obl", &0);
         field("oll", &u64::from(self.unsent > 0));
         field("omem", &self.unsent);
-        field("tot-mem", &self.total());
+        field("tot-mem", &self.total);
     }
 }

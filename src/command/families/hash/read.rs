@@ -13,8 +13,9 @@ use crate::resp::reply::Reply;
 /// Replies of more fields than this are formatted after the locks are released.
 const DEFER_ABOVE: usize = 512;
 
-/// How many fields, repeated ones counted, HRANDFIELD replies with at most. The bound is ours: a
-/// negative count asks for a reply of any length, whatever the hash's size.
+/// How many fields, repeated ones counted, HRANDFIELD replies with at most, unless
+/// `client-output-buffer-limit` bounds the reply. The bound is ours: a negative count asks for a
+/// reply of any length, whatever the hash's size.
 const MAX_REPEATED: i64 = 1 << 24;
 
 /// Fields that are due which HRANDFIELD removes at most before it chooses among the others.
@@ -99,8 +100,11 @@ pub(super) fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -
         return Err(CommandError::new("ERR value is out of range"));
     }
     expire_some(ctx, key, now_ms)?;
+    // What may wait for a client bounds its reply, too.
+    let limits = &ctx.settings.network.client_output_buffer_limit;
+    let is_bounded = !ctx.nested && limits.normal.hard_bytes > 0;
     match ctx.read_as::<Hash>(key)? {
-        Some(_) if count < -MAX_REPEATED => {
+        Some(_) if count < -MAX_REPEATED && !is_bounded => {
             return Err(CommandError::new("ERR value is out of range"));
         }
         Some(hash) if count.unsigned_abs() > DEFER_ABOVE as u64 => {

@@ -1,0 +1,68 @@
+//! `maxmemory-clients`: what all connections together may take.
+//!
+//! While there is a limit, each connection follows what it takes itself as it reads and writes, and
+//! cron counts all anew. Whoever finds the sum above the limit has the largest connections closed
+//! until it is below. Replicas and the link to a primary are not counted, they have limits of their
+//! own, and a connection with CLIENT NO-EVICT is counted and spared.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::{Client, ClientKind};
+use crate::config::{MemoryOrPercent, Settings};
+
+use super::engine::Engine;
+
+/// The limit that these settings stand for, in bytes; 0 for none.
+fn limit(settings: &Settings) -> u64 {
+    match settings.network.maxmemory_clients {
+        MemoryOrPercent::Bytes(bytes) => bytes,
+        MemoryOrPercent::Percent(percent) => {
+            let all = u128::from(settings.memory.maxmemory);
+            u64::try_from(all * u128::from(percent) / 100).unwrap_or(u64::MAX)
+        }
+    }
+}
+
+impl Engine {
+    /// Puts the limit of these settings in force.
+    pub fn limit_clients(&self, settings: &Settings) {
+        self.clients.set_memory_limit(limit(settings));
+        self.evict_clients();
+    }
+
+    /// Closes the largest connections if all together take more than they may.
+    pub fn evict_clients(&self) {
+        let limit = self.clients.memory_limit();
+        if limit == 0 {
+            return;
+        }
+        let mut sum = self.clients.account_all();
+        if sum <= limit {
+            return;
+        }
+        let may_go = |c: &Arc<Client>| {
+            let kind = matches!(c.kind(), ClientKind::Normal | ClientKind::Pubsub);
+            kind && !c.is_killed() && !c.no_evict.load(Ordering::Relaxed)
+        };
+        let clients = self.clients.all();
+        let sized = clients.iter().filter(|c| may_go(c));
+        let mut largest: Vec<(u64, &Arc<Client>)> = sized.map(|c| (c.memory_bytes(), c)).collect();
+        largest.sort_unstable_by_key(|(bytes, c)| (std::cmp::Reverse(*bytes), c.id));
+        for (bytes, client) in largest {
+            if sum <= limit {
+                return;
+            }
+            tracing::info!(
+                "Evicting client: id={} addr={} tot-mem={bytes}",
+                client.id,
+                client.addr
+            );
+            self.blocked.cancel(client.id);
+            client.kill();
+            self.clients.forget(client.id);
+            self.clients.evicted.fetch_add(1, Ordering::Relaxed);
+            sum = sum.saturating_sub(bytes);
+        }
+    }
+}
