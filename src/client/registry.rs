@@ -196,6 +196,8 @@ pub struct Registry {
     pub evicted: AtomicU64,
     /// `maxmemory-clients` in bytes; 0 for no limit.
     memory_limit: AtomicU64,
+    /// Held by whoever looks for connections to close.
+    pub evicting: Mutex<()>,
     /// What the connections take that the limit is for, as far as it has been counted.
     memory: AtomicU64,
 }

@@ -37,6 +37,7 @@ impl Engine {
         if limit == 0 {
             return;
         }
+        let _evicting = self.clients.evicting.lock();
         let mut sum = self.clients.account_all();
         if sum <= limit {
             return;

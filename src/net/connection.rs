@@ -47,6 +47,9 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
+/// Places for pieces of replies that a connection keeps when all have been sent.
+const UNSENT_KEPT: usize = 64;
+
 /// One connection's own state.
 struct Connection {
     transport: Transport,
@@ -546,6 +549,9 @@ impl Connection {
                 sent -= front.len();
                 self.unsent.pop_front();
             }
+        }
+        if self.unsent.is_empty() && self.unsent.capacity() > UNSENT_KEPT {
+            self.unsent = VecDeque::new();
         }
         let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
         self.client

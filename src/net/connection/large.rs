@@ -189,28 +189,35 @@ impl Connection {
     /// is to close.
     pub(super) async fn send_large(&mut self, worker: &Worker, reply: Reply) -> io::Result<bool> {
         let flow = begin(worker, reply);
-        // All of one reply counts, whether or not the socket has taken some of it.
-        let mut formatted = 0;
+        // Of a reply that is longer than may wait for the client nothing is sent, as in Redis, which
+        // sends nothing of a reply before it is complete.
+        let hold = self.has_hard_limit(worker);
+        let (mut held, mut formatted) = (Vec::new(), 0);
         loop {
-            if self.unsent.is_empty() {
+            if hold || self.unsent.is_empty() {
                 let (pieces, end) = flow.0.take();
-                formatted += pieces.iter().map(Bytes::len).sum::<usize>();
-                self.unsent.extend(pieces);
-                self.send_unsent()?;
+                if hold {
+                    formatted += pieces.iter().map(Bytes::len).sum::<usize>();
+                    held.extend(pieces);
+                } else {
+                    self.unsent.extend(pieces);
+                    self.send_unsent()?;
+                }
                 match end {
                     End::NotYet => {}
                     End::Broken => return Ok(false),
                     End::Complete(codes) => {
+                        if !self.within_output_limit(worker, formatted) {
+                            return Ok(false);
+                        }
+                        self.unsent.extend(held);
+                        self.send_unsent()?;
                         worker.count_errors(&codes);
                         return Ok(true);
                     }
                 }
             }
-            let waiting = flow.0.waiting_bytes();
-            if self.is_over_hard_limit(worker, formatted + waiting) {
-                self.tell_over_output_limit(worker);
-                return Ok(false);
-            }
+            let waiting = formatted + flow.0.waiting_bytes();
             if !self.within_output_limit(worker, waiting) || !self.within_memory_limit(worker) {
                 return Ok(false);
             }

@@ -90,6 +90,11 @@ impl Connection {
         Some(idle.map_or(soft, |idle| idle.min(soft)))
     }
 
+    /// Whether there is a bound for what may ever wait for the client.
+    pub(super) fn has_hard_limit(&self, worker: &Worker) -> bool {
+        worker.output_limit(self.client.kind()).hard_bytes > 0
+    }
+
     /// Whether what waits for the client, `ahead` bytes elsewhere included, is more than it may
     /// ever be.
     pub(super) fn is_over_hard_limit(&self, worker: &Worker, ahead: usize) -> bool {
@@ -127,12 +132,6 @@ impl Connection {
                 return true;
             }
         }
-        self.tell_over_output_limit(worker);
-        false
-    }
-
-    /// Counts and logs that the connection closes because too much waits for its client.
-    pub(super) fn tell_over_output_limit(&self, worker: &Worker) {
         let over = &worker.engine.clients.over_output_limit;
         over.fetch_add(1, Ordering::Relaxed);
         // Nobody is to get what is in the buffer that the worker's connections share.
@@ -143,6 +142,7 @@ impl Connection {
             self.client.id,
             self.client.addr
         );
+        false
     }
 
     /// Follows what the connection takes, and has some connection closed if all together take more

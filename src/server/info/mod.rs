@@ -56,7 +56,11 @@ const ORDER: [&str; 16] = [
 ];
 
 /// The text for these sections; none stands for the default ones.
-pub fn text(parts: &Parts, sections: &[Vec<u8>], databases: &mut dyn FnMut() -> Vec<DbInfo>) -> String {
+pub fn text(
+    parts: &Parts,
+    sections: &[Vec<u8>],
+    databases: &mut dyn FnMut() -> Vec<DbInfo>,
+) -> String {
     let asked = |name: &str| {
         let is_default = DEFAULT.contains(&name);
         if sections.is_empty() {
