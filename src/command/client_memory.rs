@@ -67,3 +67,59 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use crate::client::registry::NewClient;
+    use crate::client::{Client, ClientKind};
+    use crate::command::testing::TestServer;
+
+    fn client(t: &TestServer, query_bytes: u64) -> Arc<Client> {
+        let client = t.engine.clients.register(NewClient::default(), 0);
+        client.query_buffer.store(query_bytes, Ordering::Relaxed);
+        client
+    }
+
+    #[test]
+    fn the_largest_go_until_the_rest_may_stay() {
+        let t = TestServer::new();
+        let sizes = [100_000, 300_000, 200_000, 400_000, 900_000];
+        let clients = sizes.map(|bytes| client(&t, bytes));
+        clients[3].no_evict.store(true, Ordering::Relaxed);
+        clients[4].set_kind(ClientKind::Replica);
+        t.engine.clients.set_memory_limit(750_000);
+        t.engine.evict_clients();
+        let gone = clients.each_ref().map(|c| c.is_killed());
+        assert_eq!(gone, [false, true, false, false, false]);
+        let listed = clients
+            .each_ref()
+            .map(|c| t.engine.clients.get(c.id).is_some());
+        assert_eq!(listed, gone.map(|gone| !gone));
+        assert_eq!(t.engine.clients.evicted.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_connection_that_grows_tells_when_all_are_too_large() {
+        let t = TestServer::new();
+        let (small, large) = (client(&t, 1000), client(&t, 1000));
+        t.engine.clients.set_memory_limit(100_000);
+        t.engine.evict_clients();
+        large.query_buffer.store(90_000, Ordering::Relaxed);
+        assert!(!t.engine.clients.account(&large));
+        small.multi_bytes.store(20_000, Ordering::Relaxed);
+        assert!(t.engine.clients.account(&small));
+        t.engine.clients.forget(large.id);
+        assert!(!t.engine.clients.account(&small));
+    }
+
+    #[test]
+    fn a_share_of_maxmemory_is_a_limit() {
+        let mut t = TestServer::new();
+        t.run("CONFIG SET maxmemory 1000000 maxmemory-clients 7%");
+        t.engine.limit_clients(&t.engine.config.settings());
+        assert_eq!(t.engine.clients.memory_limit(), 70_000);
+    }
+}

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::base::clock;
 use crate::config::{MaxmemoryPolicy, Settings};
-use crate::keyspace::eviction::{Candidate, Order, Pool, Search};
+use crate::keyspace::eviction::{CLOCK_MASK, Candidate, Order, Pool, Search};
 use crate::keyspace::lfu::Lfu;
 use crate::keyspace::unit::{Free, NotifyClass};
 use crate::oplog::effect::UnitEffects;
@@ -71,14 +71,6 @@ pub fn lfu(settings: &Settings, now_ms: i64) -> Option<Lfu> {
     let m = &settings.memory;
     counts_accesses(m.maxmemory_policy)
         .then(|| Lfu::at(now_ms, m.lfu_decay_time_minutes, m.lfu_log_factor))
-}
-
-/// Bits of an LRU clock.
-const CLOCK_MASK: u32 = (1 << 24) - 1;
-
-/// Seconds since a key with these access bits was used, under an LRU clock.
-pub fn idle_s(clock: u32, access: u32) -> u64 {
-    u64::from(clock.wrapping_sub(access) & CLOCK_MASK)
 }
 
 /// The access bits of a key that has been idle for so long; an idle time that the clock cannot

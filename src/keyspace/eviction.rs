@@ -13,7 +13,12 @@ use crate::base::random;
 /// Candidates that are remembered.
 const POOL_KEYS: usize = 16;
 /// Bits of an LRU clock.
-const CLOCK_MASK: u32 = (1 << 24) - 1;
+pub const CLOCK_MASK: u32 = (1 << 24) - 1;
+
+/// Seconds since a key with these access bits was used, under an LRU clock.
+pub fn idle_s(clock: u32, access: u32) -> u64 {
+    u64::from(clock.wrapping_sub(access) & CLOCK_MASK)
+}
 
 /// How a key's worth is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +134,7 @@ fn look(keyspace: &Keyspace, search: &Search) -> Option<Candidate> {
             table.random(random::below)?
         };
         let score = match search.order {
-            Order::Lru => u64::from(search.clock.wrapping_sub(entry.access()) & CLOCK_MASK),
+            Order::Lru => idle_s(search.clock, entry.access()),
             Order::Lfu => u64::from(u8::MAX - search.lfu.counter(entry.access())),
             Order::Ttl => u64::MAX - entry.expire_ms().unwrap_or(i64::MAX).max(0) as u64,
             Order::Random => 0,

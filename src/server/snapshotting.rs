@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::command::evict;
 use crate::config::{Config, REDIS_VERSION};
+use crate::keyspace::eviction;
 use crate::keyspace::lfu::Lfu;
 use crate::keyspace::shard::Captured;
 use crate::keyspace::snapshot::Snapshot;
@@ -199,7 +200,7 @@ impl Usages {
         let access = captured.access();
         match self.lfu {
             Some(lfu) => Usage::Frequency(lfu.counter(access)),
-            None if self.idle => Usage::IdleSeconds(evict::idle_s(self.clock, access)),
+            None if self.idle => Usage::IdleSeconds(eviction::idle_s(self.clock, access)),
             None => Usage::None,
         }
     }

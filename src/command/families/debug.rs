@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::base::num;
+use crate::keyspace::eviction;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Expiry, ExpiryMode};
 use crate::keyspace::value::ValueRef;
@@ -255,7 +256,7 @@ fn describe(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply) -> Outcome {
     let host = &ctx.engine.host;
     let db = ctx.session.db;
     let entry = ctx.unit.peek(db, key).ok_or(CommandError::NO_SUCH_KEY)?;
-    let idle = now_s.wrapping_sub(entry.access()) & 0x00FF_FFFF;
+    let idle = eviction::idle_s(now_s, entry.access());
     let nodes = match entry.value() {
         ValueRef::List(list) if list.encoding() == "quicklist" => {
             let (nodes, _, size) = list.compression();

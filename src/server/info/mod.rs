@@ -15,25 +15,11 @@ use crate::keyspace::value::ValueKind;
 
 use super::host::Parts;
 
-/// Sections of a plain INFO, in order.
-const DEFAULT: [&str; 13] = [
-    "server",
-    "clients",
-    "memory",
-    "persistence",
-    "threads",
-    "stats",
-    "replication",
-    "cpu",
-    "modules",
-    "errorstats",
-    "cluster",
-    "keyspace",
-    "keysizes",
-];
-
-/// Sections that `all` and `everything` add, with the one they stand before.
+/// Sections that a plain INFO leaves out, and `all` and `everything` add.
 const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
+
+/// Sections that only their name asks for.
+const BY_NAME: [&str; 1] = ["debug"];
 
 /// The order of all sections.
 const ORDER: [&str; 16] = [
@@ -62,14 +48,15 @@ pub fn text(
     databases: &mut dyn FnMut() -> Vec<DbInfo>,
 ) -> String {
     let asked = |name: &str| {
-        let is_default = DEFAULT.contains(&name);
+        let by_name = BY_NAME.contains(&name);
+        let is_default = !by_name && !EXTRA.contains(&name);
         if sections.is_empty() {
             return is_default;
         }
         sections.iter().any(|s| match s.as_slice() {
             b"default" => is_default,
             b"all" => (is_default || EXTRA.contains(&name)) && name != "modules",
-            b"everything" => name != "debug",
+            b"everything" => !by_name,
             s => s == name.as_bytes(),
         })
     };

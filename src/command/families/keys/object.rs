@@ -4,6 +4,7 @@ use crate::base::clock;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::evict;
 use crate::keyspace::entry::EntryRef;
+use crate::keyspace::eviction;
 use crate::keyspace::value::{StrRef, ValueRef};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
@@ -55,7 +56,7 @@ pub fn idletime(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     inspect(ctx, args, reply, |entry, reply| {
         there = true;
         if !counts {
-            reply.int(evict::idle_s(now, entry.access()) as i64);
+            reply.int(eviction::idle_s(now, entry.access()) as i64);
         }
     })?;
     if there && counts {
