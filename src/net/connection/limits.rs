@@ -180,8 +180,7 @@ mod tests {
 
     #[test]
     fn room_doubles_until_the_end_of_the_request_is_near() {
-        let mut own = Vec::with_capacity(1000);
-        own.resize(1000, 0);
+        let mut own = vec![0; 1000];
         make_room(&mut own, 10, Some(1 << 30));
         assert_eq!(own.capacity(), 2000);
         make_room(&mut own, 1000, Some(1 << 30));
