@@ -42,6 +42,11 @@ impl Newcomer {
         self.db
     }
 
+    /// The index of the shard that it goes to.
+    pub fn shard(&self) -> usize {
+        shard_of(self.hash)
+    }
+
     /// Bytes that it takes, a handle's target not counted.
     pub fn size_bytes(&self) -> usize {
         self.entry.as_ref().size_bytes()

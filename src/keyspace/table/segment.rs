@@ -202,14 +202,31 @@ impl Segment {
                 return Err(slot);
             }
         }
-        while free > at {
-            let moved = self.get(free - 1);
-            self.put(free, moved);
-            free -= 1;
-        }
+        self.move_up(at, free);
         self.put(at, slot);
         self.len += 1;
         Ok(at)
+    }
+
+    /// Moves the slots from `at` up to `free`, which is empty, up by one: within each chunk at
+    /// once, for in a segment that is nearly full they are many.
+    fn move_up(&mut self, at: usize, free: usize) {
+        let mut to = free;
+        while to > at {
+            let (chunk, within) = (to / CHUNK_SLOTS, to % CHUNK_SLOTS);
+            if within == 0 {
+                let moved = self.get(to - 1);
+                self.put(to, moved);
+                to -= 1;
+                continue;
+            }
+            let from = at.max(chunk * CHUNK_SLOTS);
+            if let Some(Some(c)) = self.chunks.get_mut(chunk) {
+                let first = from % CHUNK_SLOTS;
+                c.copy_within(first..within, first + 1);
+            }
+            to = from;
+        }
     }
 
     /// Takes out the slot at `at` and closes the gap.

@@ -1,5 +1,6 @@
-//! The second half of a load: entries go into the keyspace on a thread of their own, batch by
-//! batch, while the stream is read on. A load of less than a batch needs no thread.
+//! The second half of a load: entries go into the keyspace on threads of their own, batch by
+//! batch, while the stream is read on. Each thread has its part of the shards; a load of less than
+//! a batch needs no thread.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -9,10 +10,12 @@ use crate::keyspace::locks::Keyspace;
 use crate::persist::rdb::reader::Verdict;
 
 /// Keys in a batch; many go into each shard under one lock.
-const BATCH_KEYS: usize = 8192;
+const BATCH_KEYS: usize = 16384;
 /// Bytes of entries in a batch.
-const BATCH_BYTES: usize = 4 << 20;
-/// Batches that wait for the thread.
+const BATCH_BYTES: usize = 8 << 20;
+/// Parts of the shards, each with a thread.
+const PARTS: usize = 2;
+/// Batches that wait for a thread.
 const AHEAD: usize = 2;
 
 /// How keys go in.
@@ -46,44 +49,33 @@ struct Thread<'s> {
     handle: ScopedJoinHandle<'s, Verdict>,
 }
 
-/// Gathers entries into batches.
-pub struct Filler<'s, 'e> {
-    scope: &'s Scope<'s, 'e>,
-    filling: Filling<'e>,
+/// What goes to one part of the shards.
+#[derive(Default)]
+struct Part<'s> {
     batch: Vec<Newcomer>,
-    batch_bytes: usize,
+    bytes: usize,
     thread: Option<Thread<'s>>,
 }
 
-impl<'s, 'e: 's> Filler<'s, 'e> {
-    /// One whose thread is of this scope.
-    pub fn new(scope: &'s Scope<'s, 'e>, filling: Filling<'e>) -> Filler<'s, 'e> {
-        Filler {
-            scope,
-            filling,
-            batch: Vec::new(),
-            batch_bytes: 0,
-            thread: None,
-        }
-    }
-
-    /// Takes an entry.
-    ///
-    /// # Errors
-    /// What was wrong with an entry, this one or one that came before.
-    pub fn put(&mut self, newcomer: Newcomer) -> Verdict {
-        self.batch_bytes += newcomer.size_bytes();
+impl<'s> Part<'s> {
+    fn put<'e: 's>(
+        &mut self,
+        newcomer: Newcomer,
+        scope: &'s Scope<'s, 'e>,
+        filling: Filling<'e>,
+    ) -> Verdict {
+        self.bytes += newcomer.size_bytes();
         self.batch.push(newcomer);
-        if self.batch.len() < BATCH_KEYS && self.batch_bytes < BATCH_BYTES {
+        if self.batch.len() < BATCH_KEYS && self.bytes < BATCH_BYTES {
             return Ok(());
         }
-        self.batch_bytes = 0;
+        self.bytes = 0;
         if self.thread.is_none() {
-            self.thread = self.begin();
+            self.thread = Thread::begin(scope, filling);
         }
         let Some(thread) = &self.thread else {
             // There is no thread to be had: it is slower, and no worse.
-            return self.filling.put(&mut self.batch);
+            return filling.put(&mut self.batch);
         };
         let empty = thread.emptied.try_recv().unwrap_or_default();
         let batch = std::mem::replace(&mut self.batch, empty);
@@ -91,27 +83,6 @@ impl<'s, 'e: 's> Filler<'s, 'e> {
             Ok(()) => Ok(()),
             Err(_) => self.end(),
         }
-    }
-
-    fn begin(&self) -> Option<Thread<'s>> {
-        let (to, batches) = sync_channel::<Vec<Newcomer>>(AHEAD);
-        let (back, emptied) = sync_channel(AHEAD + 1);
-        let filling = self.filling;
-        let run = move || {
-            for mut batch in batches {
-                filling.put(&mut batch)?;
-                // If there are enough of them, this one goes.
-                let _ = back.try_send(batch);
-            }
-            Ok(())
-        };
-        let builder = Builder::new().name("load_fill".to_owned());
-        let handle = builder.spawn_scoped(self.scope, run).ok()?;
-        Some(Thread {
-            to,
-            emptied,
-            handle,
-        })
     }
 
     /// Waits for the thread. What it stumbled over.
@@ -123,13 +94,69 @@ impl<'s, 'e: 's> Filler<'s, 'e> {
         let ended = handle.join();
         ended.unwrap_or_else(|_| Err("the thread that fills the keyspace is gone".to_owned()))
     }
+}
+
+impl<'s> Thread<'s> {
+    fn begin<'e: 's>(scope: &'s Scope<'s, 'e>, filling: Filling<'e>) -> Option<Thread<'s>> {
+        let (to, batches) = sync_channel::<Vec<Newcomer>>(AHEAD);
+        let (back, emptied) = sync_channel(AHEAD + 1);
+        let run = move || {
+            for mut batch in batches {
+                filling.put(&mut batch)?;
+                // If there are enough of them, this one goes.
+                let _ = back.try_send(batch);
+            }
+            Ok(())
+        };
+        let builder = Builder::new().name("load_fill".to_owned());
+        let handle = builder.spawn_scoped(scope, run).ok()?;
+        Some(Thread {
+            to,
+            emptied,
+            handle,
+        })
+    }
+}
+
+/// Gathers entries into batches.
+pub struct Filler<'s, 'e> {
+    scope: &'s Scope<'s, 'e>,
+    filling: Filling<'e>,
+    parts: [Part<'s>; PARTS],
+}
+
+impl<'s, 'e: 's> Filler<'s, 'e> {
+    /// One whose threads are of this scope.
+    pub fn new(scope: &'s Scope<'s, 'e>, filling: Filling<'e>) -> Filler<'s, 'e> {
+        Filler {
+            scope,
+            filling,
+            parts: Default::default(),
+        }
+    }
+
+    /// Takes an entry.
+    ///
+    /// # Errors
+    /// What was wrong with an entry, this one or one that came before.
+    pub fn put(&mut self, newcomer: Newcomer) -> Verdict {
+        match self.parts.get_mut(newcomer.shard() % PARTS) {
+            Some(part) => part.put(newcomer, self.scope, self.filling),
+            None => Ok(()),
+        }
+    }
 
     /// Puts the rest in.
     ///
     /// # Errors
     /// What was wrong with an entry.
     pub fn finish(mut self) -> Verdict {
-        self.end()?;
-        self.filling.put(&mut self.batch)
+        let mut verdict = Ok(());
+        for part in &mut self.parts {
+            let ended = part.end();
+            let rest = self.filling.put(&mut part.batch);
+            verdict = verdict.and(ended).and(rest);
+        }
+        verdict
     }
 }
