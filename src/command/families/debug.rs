@@ -85,6 +85,16 @@ fn wrong(args: &[&[u8]]) -> CommandError {
     ))
 }
 
+/// `DEBUG REPL-PAUSE place`
+fn repl_pause(ctx: &mut Ctx<'_>, args: &[&[u8]], place: &[u8], reply: &mut Reply) -> Outcome {
+    let replication = ctx.engine.host.replication();
+    if !replication.is_some_and(|r| r.pause_at(place)) {
+        return Err(wrong(args));
+    }
+    reply.ok();
+    Ok(Effect::None)
+}
+
 /// `DEBUG subcommand [argument ...]`
 fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let name = args
@@ -137,13 +147,7 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             }
             reply.ok();
         }
-        (b"repl-pause", [place]) => {
-            let replication = ctx.engine.host.replication();
-            if !replication.is_some_and(|r| r.pause_at(place)) {
-                return Err(wrong(args));
-            }
-            reply.ok();
-        }
+        (b"repl-pause", [place]) => return repl_pause(ctx, args, place, reply),
         (b"replicate", [_, ..]) => {
             reply.ok();
             return Ok(Effect::from(Encoded::one(rest)));

@@ -189,8 +189,8 @@ impl Connection {
     /// is to close.
     pub(super) async fn send_large(&mut self, worker: &Worker, reply: Reply) -> io::Result<bool> {
         let flow = begin(worker, reply);
-        // Of a reply that is longer than may wait for the client nothing is sent, as in Redis, which
-        // sends nothing of a reply before it is complete.
+        // Of a reply that is longer than may wait for the client nothing is sent, as in Redis,
+        // which sends nothing of a reply before it is complete.
         let hold = self.has_hard_limit(worker);
         let (mut held, mut formatted) = (Vec::new(), 0);
         loop {
