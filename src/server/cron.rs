@@ -38,11 +38,14 @@ const KEYS_PER_LOCK: usize = 64;
 pub async fn run(parts: Arc<Parts>) {
     let engine = &parts.engine;
     let mut effects = UnitEffects::new();
+    let mut last = tokio::time::Instant::now();
     let mut was_replica = engine.gates.is(Gate::REPLICA);
     loop {
         let hz = u64::from(engine.config.current().process.hz.clamp(1, 500));
         let period = Duration::from_millis(1000 / hz);
-        tokio::time::sleep(period).await;
+        // A round begins a period after the last one began, however long that took.
+        tokio::time::sleep_until(last + period).await;
+        last = tokio::time::Instant::now();
         if engine.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
