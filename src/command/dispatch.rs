@@ -12,8 +12,8 @@
 //!    two workers whose batches meet wait for each other's units at most, not for batches.
 //!    Prefetch: the slots as each shard is locked, then the entries.
 //! 3. for each command: may it run (see [`gates`]), is it to be queued, run it, count it.
-//! 4. append the effects, unlock, wake the log's readers, publish events, format what handlers
-//!    deferred.
+//! 4. append the effects, unlock, publish events, format what handlers deferred. Waking the log's
+//!    readers is the caller's: see [`Ran::appended`].
 //!
 //! EXEC and scripts run their commands by [`Engine::run_queued`] inside their own unit.
 

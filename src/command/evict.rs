@@ -119,6 +119,20 @@ fn time_limit(tenacity: u32) -> Option<Duration> {
     }
 }
 
+/// What came of waiting for another thread to free memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// There was nothing to wait for.
+    NotAtAll,
+    /// It is done, or memory is below the limit.
+    Freed,
+    /// It still goes on at the time limit.
+    TooLong,
+}
+
+/// Between two looks at memory that another thread frees.
+const FREE_LOOK: Duration = Duration::from_micros(50);
+
 impl Engine {
     /// Bytes of the log that no limit counts: a replica that lags must not cost keys.
     pub fn lagging_bytes(&self, settings: &Settings) -> u64 {
@@ -180,7 +194,9 @@ impl Engine {
         let (mut misses, mut since_look, mut freed) = (0, 0, 0i64);
         loop {
             let Some(victim) = pool.choose(&self.keyspace, search) else {
-                return if over() == 0 {
+                // What was removed before, here or by a client, may still be on its way.
+                let waited = self.await_frees(&over, begun, limit);
+                return if over() == 0 || waited == Waited::TooLong {
                     Room::Enough
                 } else {
                     Room::Short
@@ -197,6 +213,10 @@ impl Engine {
                 }
             }
             freed += before - self.host.thread_balance();
+            // No other key is to go for memory that another thread is about to free.
+            if self.await_frees(&over, begun, limit) == Waited::Freed && over() == 0 {
+                return Room::Enough;
+            }
             if since_look >= KEYS_PER_LOOK || freed >= i64::try_from(excess).unwrap_or(i64::MAX) {
                 excess = over();
                 if excess == 0 {
@@ -208,6 +228,24 @@ impl Engine {
                 return Room::Enough;
             }
         }
+    }
+
+    /// Waits while memory is over its limit and another thread is freeing some.
+    fn await_frees(
+        &self,
+        over: &impl Fn() -> u64,
+        begun: Instant,
+        limit: Option<Duration>,
+    ) -> Waited {
+        let mut waited = Waited::NotAtAll;
+        while self.host.frees_pending() && over() > 0 {
+            if limit.is_some_and(|limit| begun.elapsed() > limit) {
+                return Waited::TooLong;
+            }
+            waited = Waited::Freed;
+            std::thread::sleep(FREE_LOOK);
+        }
+        waited
     }
 
     /// Removes a candidate. Whether it was still there.

@@ -23,6 +23,11 @@ pub trait Host: Send + Sync {
     /// Frees what was removed away from the caller's thread.
     fn free_later(&self, garbage: Vec<Garbage>);
 
+    /// Whether something is being freed away from the thread that removed it.
+    fn frees_pending(&self) -> bool {
+        false
+    }
+
     /// Ends when everything given to [`Host::free_later`] so far has been freed.
     fn freed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(std::future::ready(()))

@@ -1,7 +1,7 @@
 //! What a command sees of the keyspace: the locked shards of its unit, one instant, and the few
 //! ways to look and to change.
 //!
-//! A [`Unit`] lives as long as the locks are held: a batch of pipelined commands, one EXEC, one
+//! A [`Unit`] lives as long as the locks are held: a few pipelined commands, one EXEC, one
 //! script. It expires keys as it meets them, counts hits and misses, and gathers what must happen
 //! because of it: effects for the log (an expiry's `DEL`) and keyspace events.
 

@@ -274,7 +274,8 @@ impl Connection {
                 // A long pipeline of big replies: let the socket have what there is.
                 None if reply.len_bytes() > worker.flush_bytes
                     && self.unsent.is_empty()
-                    && reply.is_plain() =>
+                    && reply.is_plain()
+                    && worker.engine.log.durability().is_reached(durable_at) =>
                 {
                     self.try_send_plain(&mut reply);
                 }

@@ -82,7 +82,7 @@ impl Worker {
         }
     }
 
-    /// Runs the first unit of these requests.
+    /// Runs the first of these requests, and sees to it that the log's readers hear of them.
     pub fn run(&self, session: &mut Session, requests: &[&[&[u8]]], reply: &mut Reply) -> Ran {
         let scratch = &mut self.scratch.borrow_mut();
         let ran = self.engine.run(scratch, session, requests, reply);

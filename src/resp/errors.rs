@@ -55,6 +55,9 @@ pub const BGSAVE_FAILED: &str = "MISCONF Redis is configured to save RDB snapsho
      because this instance is configured to report errors during writes if RDB snapshotting \
      fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about \
      the RDB error.";
+/// WAITAOF for a disk that nothing is written to.
+pub const WAITAOF_WITHOUT_AOF: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
 /// A write beyond `maxmemory` with nothing to evict.
 pub const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// EXEC after a command that could not be queued.

@@ -1,5 +1,5 @@
 //! What happens without being asked: removing keys and fields of hashes that are due,
-//! saving at save points, refusing writes while too much memory is used.
+//! saving at save points, evicting while too much memory is used.
 //!
 //! A round visits every shard of every database, one lock at a time, for a few keys each,
 //! so that no client waits long, and spends at most a quarter of the time between two rounds.

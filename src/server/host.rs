@@ -98,6 +98,10 @@ impl Host for ServerHost {
         self.lazyfree.free(garbage);
     }
 
+    fn frees_pending(&self) -> bool {
+        self.lazyfree.is_busy()
+    }
+
     fn freed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
         let caught_up = self.lazyfree.caught_up();
         Box::pin(async move {
@@ -150,6 +154,8 @@ impl Host for ServerHost {
             parts.saver.status.saves.store(0, Ordering::Relaxed);
             parts.aof.reset_counts();
             parts.rates.reset();
+            let evicted = &parts.engine.eviction.evicted;
+            evicted.store(0, Ordering::Relaxed);
             let jobs = &parts.engine.stats.background_jobs;
             jobs.store(0, Ordering::Relaxed);
         }

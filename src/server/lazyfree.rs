@@ -12,6 +12,8 @@ use crate::keyspace::unit::Garbage;
 /// What waits to be freed.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// Lots that wait, of whatever kind.
+    jobs: AtomicU64,
     /// Keys that wait.
     pub pending: AtomicU64,
     /// Keys freed since the start or the last reset.
@@ -50,6 +52,7 @@ impl Lazyfree {
                         Job::Free(garbage) => garbage,
                         Job::FreeUncounted(garbage) => {
                             drop(garbage);
+                            theirs.jobs.fetch_sub(1, Ordering::Release);
                             continue;
                         }
                         Job::Tell(tell) => {
@@ -60,6 +63,7 @@ impl Lazyfree {
                     };
                     let keys = keys_in(&garbage);
                     drop(garbage);
+                    theirs.jobs.fetch_sub(1, Ordering::Release);
                     theirs.pending.fetch_sub(keys, Ordering::Relaxed);
                     theirs.freed.fetch_add(keys, Ordering::Relaxed);
                 }
@@ -72,13 +76,20 @@ impl Lazyfree {
         self.counts
             .pending
             .fetch_add(keys_in(&garbage), Ordering::Relaxed);
+        self.counts.jobs.fetch_add(1, Ordering::Relaxed);
         // The thread ends only with the process; without it everything is freed here.
         drop(self.queue.send(Job::Free(garbage)));
     }
 
     /// Frees on the thread what nobody counts as lazy.
     pub fn free_uncounted(&self, garbage: Vec<Garbage>) {
+        self.counts.jobs.fetch_add(1, Ordering::Relaxed);
         drop(self.queue.send(Job::FreeUncounted(garbage)));
+    }
+
+    /// Whether anything given to the thread has not been freed yet.
+    pub fn is_busy(&self) -> bool {
+        self.counts.jobs.load(Ordering::Acquire) > 0
     }
 
     /// Ends when all that was given to the thread so far has been freed.

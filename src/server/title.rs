@@ -26,6 +26,10 @@ use crate::config::Settings;
 /// Moves the environment to memory of its own. To be called before there is a second thread.
 pub fn make_room() {
     for (name, value) in std::env::vars_os().collect::<Vec<_>>() {
+        // Not every entry is a variable; what is none stays where it is.
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            continue;
+        }
         #[expect(
             unsafe_code,
             reason = "the environment changes its place, and its contents stay as they were"

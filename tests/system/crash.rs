@@ -4,7 +4,8 @@
 //! a key must stand at a count between the last acknowledged and the last sent one.
 
 use crate::aof::{last_file, units};
-use crate::support::{Client, Dice, Setup, rounds};
+use crate::support::{Client, Dice, Reply, Setup, encode, rounds};
+use bytes::BytesMut;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -163,4 +164,30 @@ fn everysec_loses_nothing_that_was_written_to_the_file() {
         }
         server.kill();
     }
+}
+
+#[test]
+fn under_always_no_reply_goes_out_before_its_write_is_on_disk() {
+    let server = Setup::russet()
+        .set("appendonly", &["yes"])
+        .set("appendfsync", &["always"])
+        .set("enable-debug-command", &["yes"])
+        .start();
+    let mut client = server.client();
+    client.ok(&["SET", "large", &"x".repeat(4000)]);
+    let slow = Duration::from_millis(300);
+    client.ok(&["DEBUG", "AOF-FLUSH-SLEEP", &slow.as_micros().to_string()]);
+    // Enough replies behind it that they do not wait for each other.
+    let mut pipeline = BytesMut::new();
+    encode(&mut pipeline, &["SET", "small", "1"]);
+    for _ in 0..300 {
+        encode(&mut pipeline, &["GET", "large"]);
+    }
+    let begun = Instant::now();
+    client.send_bytes(&pipeline).unwrap();
+    assert_eq!(
+        client.receive().unwrap(),
+        Reply::SimpleString(b"OK".to_vec())
+    );
+    assert!(begun.elapsed() >= slow);
 }

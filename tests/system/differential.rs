@@ -28,7 +28,7 @@ use crate::workload::{
 use bytes::BytesMut;
 use replies::{Protocol, contents};
 
-/// Seeds that are always run.
+/// Seeds that are run unless `RUSSET_DIFFERENTIAL_SEED` names one.
 const SEEDS: &[u64] = &[1, 2, 3, 4];
 /// Commands after which the data are compared.
 const ROUND: usize = 5000;

@@ -2,7 +2,8 @@
 //!
 //! A command here gives the same reply on every server that is right: nothing random, nothing
 //! that depends on the instant it runs at, no encodings that Redis changed between versions.
-//! Scores and increments are halves and integers, which every version prints alike.
+//! Scores and increments are halves and integers, which every version prints alike; others only
+//! where the peer is known to print them as we do.
 
 mod templates;
 

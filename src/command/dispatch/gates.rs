@@ -11,6 +11,7 @@ use super::super::session::Origin;
 use super::super::spec::{Command, CommandFlags};
 use crate::client::ClientKind;
 use crate::config::ProtectedAction;
+use crate::resp::errors;
 
 /// Commands that run inside MULTI instead of being queued.
 const NEVER_QUEUED: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
@@ -97,21 +98,27 @@ impl Engine {
         let command = command.filter(|c| c.spec.arity_ok(args.len()))?;
         let mut flags = command.spec.flags;
         let mut denied_while_loading = !flags.contains(CommandFlags::LOADING);
-        let mut queued = false;
-        if let Some(q) = &ctx.session.multi {
-            if command.spec.name == "exec" {
-                flags.insert(q.flags);
-                denied_while_loading |= q.denies_loading;
-            } else {
-                queued = true;
-            }
+        if let Some(q) = &ctx.session.multi
+            && command.spec.name == "exec"
+        {
+            flags.insert(q.flags);
+            denied_while_loading |= q.denies_loading;
         }
         let writes = flags.intersects(CommandFlags::WRITE.union(CommandFlags::MAY_REPLICATE));
         let until = self.pause.until(now_ms, |held| match held {
             Held::All => true,
-            Held::Writes => writes && !queued,
+            Held::Writes => writes,
             Held::DeniedWhileLoading => denied_while_loading,
         })?;
+        // While a load may still be over in a moment, it is no reason to refuse anything.
+        let unseen = |held| held == Held::DeniedWhileLoading;
+        let loading = match self.pause.until(now_ms, unseen) {
+            Some(_) => Gate::LOADING.bit(),
+            None => 0,
+        };
+        if self.check(ctx, command, gates & !loading).is_err() {
+            return None;
+        }
         Some((until - now_ms).max(1) as u64)
     }
 
@@ -146,7 +153,7 @@ impl Engine {
             }
         }
         if !s.authenticated && !flags.contains(CommandFlags::NO_AUTH) {
-            return Err(fixed("NOAUTH Authentication required."));
+            return Err(fixed(errors::NO_AUTH));
         }
         if s.origin != Origin::Client {
             return Ok(());
@@ -165,23 +172,17 @@ impl Engine {
             && flags.contains(CommandFlags::DENYOOM)
             && (s.multi.is_none() || command.spec.name != "multi")
         {
-            return Err(fixed(
-                "OOM command not allowed when used memory > 'maxmemory'.",
-            ));
+            return Err(fixed(errors::OUT_OF_MEMORY));
         }
         self.check_disk_and_replicas(command, writes, gates)?;
         if writes && Gate::READ_ONLY.among(gates) {
-            return Err(fixed(
-                "READONLY You can't write against a read only replica.",
-            ));
+            return Err(fixed(errors::READ_ONLY));
         }
         if Gate::STALE.among(gates) && denies_stale {
-            return Err(fixed(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            ));
+            return Err(fixed(errors::MASTER_DOWN));
         }
         if Gate::LOADING.among(gates) && denies_loading {
-            return Err(fixed("LOADING Redis is loading the dataset in memory"));
+            return Err(fixed(errors::LOADING));
         }
         if s.client.kind() == ClientKind::Replica
             && flags.intersects(CommandFlags::WRITE.union(CommandFlags::READONLY))
@@ -199,7 +200,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         if (writes || command.spec.name == "ping") && !Gate::REPLICA.among(gates) {
             if Gate::SAVE_FAILED.among(gates) {
-                return Err(fixed(crate::resp::errors::BGSAVE_FAILED));
+                return Err(fixed(errors::BGSAVE_FAILED));
             }
             if Gate::AOF_FAILED.among(gates)
                 && let Some(refusal) = self.host.aof_write_error()
@@ -208,7 +209,7 @@ impl Engine {
             }
         }
         if writes && Gate::FEW_REPLICAS.among(gates) && !Gate::REPLICA.among(gates) {
-            return Err(fixed("NOREPLICAS Not enough good replicas to write."));
+            return Err(fixed(errors::NO_REPLICAS));
         }
         Ok(())
     }

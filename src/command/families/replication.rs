@@ -5,6 +5,7 @@ use crate::client::ClientKind;
 use crate::keyspace::locks::ShardMask;
 use crate::oplog::durable::Need;
 use crate::oplog::effect::Effect;
+use crate::resp::errors;
 use crate::resp::reply::Reply;
 
 use super::super::ctx::{CommandError, Ctx, Outcome};
@@ -248,9 +249,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         ));
     }
     if local && ctx.engine.log.durability().need() == Need::Nothing {
-        return Err(CommandError::new(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(CommandError::new(errors::WAITAOF_WITHOUT_AOF));
     }
     let request = WaitRequest {
         client: ctx.session.client.id,

@@ -140,5 +140,7 @@ impl<'a> Unit<'a> {
                 each(self, item);
             }
         }
+        // The items may be gone before the unit ends.
+        self.hint = Hint::NONE;
     }
 }

@@ -216,10 +216,13 @@ impl Aof {
     /// Takes over changed settings.
     pub fn configure(&self, options: Options) {
         *self.options.lock() = options;
-        let writer = self.life.lock().writer.clone();
-        if let Some(writer) = writer {
-            writer.configure(options.policy);
-            self.log.set_annotations(options.timestamps);
+        {
+            // Whoever ends the writer takes it from here first: it is told nothing after that.
+            let life = self.life.lock();
+            if let Some(writer) = &life.writer {
+                writer.configure(options.policy);
+                self.log.set_annotations(options.timestamps);
+            }
         }
         self.delete_history();
     }

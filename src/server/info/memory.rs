@@ -105,7 +105,7 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
         "mem_replica_full_sync_buffer",
         held.load(Ordering::Relaxed),
     );
-    let read_by_replicas = if parts.engine.log.readers() == 0 {
+    let read_by_replicas = if parts.engine.log.replicas_reading() == 0 {
         0
     } else {
         lagging

@@ -9,12 +9,11 @@ use crate::command::host::{Replicating, Role, WaitRequest};
 use crate::command::session::ReplicaFacts;
 use crate::config::PrimaryAddress;
 use crate::oplog::durable::Need;
+use crate::resp::errors;
 
 use super::{LinkState, Replication};
 
 const NO_LINK: &str = "NOMASTERLINK Can't SYNC while not connected with my master";
-
-const NO_AOF: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
 
 impl Replicating for Arc<Replication> {
     fn replicaof(&self, host: &str, port: u16, locked: bool) -> bool {
@@ -98,7 +97,7 @@ impl Replicating for Arc<Replication> {
                     if request.local == Some(true)
                         && me.engine.log.durability().need() == Need::Nothing
                     {
-                        return Err(NO_AOF);
+                        return Err(errors::WAITAOF_WITHOUT_AOF);
                     }
                     if enough(&me) {
                         return Ok(());

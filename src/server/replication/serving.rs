@@ -528,6 +528,8 @@ impl Feed {
                 self.replica.acknowledge(offset, synced, now_ms);
                 self.repl.replicas.changed();
                 self.repl.update_good();
+            } else if words::needs_no_reply(&args) {
+                self.replica.heard(now_ms);
             } else {
                 let name = words::command(&self.repl, &args);
                 if words::concerns_keys(&self.repl, &args) {

@@ -28,6 +28,15 @@ pub fn acknowledgement(args: &[&[u8]]) -> Option<(u64, Option<u64>)> {
     Some((num::parse_u64(offset)?, synced))
 }
 
+/// Whether it is one of REPLCONF's words that are never replied to, understood or not.
+pub fn needs_no_reply(args: &[&[u8]]) -> bool {
+    let [command, word, ..] = args else {
+        return false;
+    };
+    let silent: [&[u8]; 2] = [b"ack", b"getack"];
+    command.eq_ignore_ascii_case(b"replconf") && silent.iter().any(|w| word.eq_ignore_ascii_case(w))
+}
+
 /// Whether a command reads or writes keys, which a replica must not do here.
 pub fn concerns_keys(repl: &Replication, args: &[&[u8]]) -> bool {
     let concerned = [

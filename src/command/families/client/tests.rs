@@ -1,6 +1,6 @@
 //! Tests of the CLIENT command.
 
-use crate::command::engine::Held;
+use crate::command::engine::{Gate, Held};
 use crate::command::testing::TestServer;
 
 #[test]
@@ -152,6 +152,17 @@ fn a_pause_holds_back_what_it_names() {
         r#""v""#,
         "a pause that is over widens no other"
     );
+    t.run("CLIENT PAUSE 1000 WRITE");
+    assert_eq!(t.run("MULTI"), "+OK");
+    assert!(t.paused_ms("SET k w").is_some(), "a write that is queued");
+    t.engine.gates.set(Gate::FEW_REPLICAS, true);
+    assert_eq!(
+        t.run("SET k w"),
+        "-NOREPLICAS Not enough good replicas to write.",
+        "what is refused is refused at once"
+    );
+    t.engine.gates.set(Gate::FEW_REPLICAS, false);
+    t.run("DISCARD");
     t.run("CLIENT UNPAUSE");
     assert_eq!(t.run("CLIENT PAUSE -1"), "-ERR timeout is negative");
     assert_eq!(

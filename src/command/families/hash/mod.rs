@@ -12,6 +12,8 @@ mod read;
 mod tests;
 mod until;
 
+use std::collections::HashSet;
+
 use crate::base::long_double::LongDouble;
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
@@ -212,10 +214,11 @@ fn values<'a>(
     reply: &mut Reply,
 ) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
     let (mut due, mut found) = (Vec::new(), Vec::new());
+    let mut gone = HashSet::new();
     reply.array(fields.len());
     for field in fields {
         match (hash, meet(hash, field, look.now_ms)) {
-            (Some(hash), Met::Field(record)) if !(look.taken && found.contains(field)) => {
+            (Some(hash), Met::Field(record)) if !look.taken || gone.insert(*field) => {
                 value(hash, record, reply);
                 found.push(*field);
             }
