@@ -444,12 +444,6 @@ impl Log {
         self.state.lock().readers.len()
     }
 
-    /// How many cursors are open that are not the append-only file's.
-    pub fn replicas_reading(&self) -> usize {
-        let state = self.state.lock();
-        state.readers.iter().filter(|r| !r.for_aof).count()
-    }
-
     /// Wakes the readers that sleep. One call per batch, after the shards are unlocked; when all
     /// readers are busy it is one load.
     #[inline]

@@ -173,6 +173,9 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     Ok(Effect::None)
 }
 
+/// By how much longer DEBUG SLEEP stops its own thread than the others.
+const OTHERS_FIRST: Duration = Duration::from_millis(5);
+
 /// `DEBUG SLEEP seconds`: blocks every thread that serves anybody, which is the point of it.
 fn sleep(ctx: &Ctx<'_>, seconds: &[u8], reply: &mut Reply) -> Outcome {
     let seconds = num::parse_f64(seconds).ok_or(CommandError::NOT_FLOAT)?;
@@ -181,7 +184,8 @@ fn sleep(ctx: &Ctx<'_>, seconds: &[u8], reply: &mut Reply) -> Outcome {
         if let Some(threads) = ctx.engine.host.aside() {
             threads.stop_all_until(Instant::now() + pause);
         }
-        std::thread::sleep(pause);
+        // What waited for the other threads came before what this connection says next.
+        std::thread::sleep(pause + OTHERS_FIRST);
     }
     reply.ok();
     Ok(Effect::None)

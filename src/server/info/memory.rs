@@ -105,7 +105,9 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
         "mem_replica_full_sync_buffer",
         held.load(Ordering::Relaxed),
     );
-    let read_by_replicas = if parts.engine.log.replicas_reading() == 0 {
+    // A replica that has been killed holds nothing back, though its worker may not know yet.
+    let replicas = parts.replication.replicas.all();
+    let read_by_replicas = if replicas.iter().all(|r| r.client.is_killed()) {
         0
     } else {
         lagging
