@@ -285,6 +285,9 @@ impl Parts {
     /// # Errors
     /// The error to reply with.
     pub fn bgrewriteaof(&self, nested: bool) -> Result<&'static str, CommandError> {
+        if !nested {
+            self.aof.await_killed_rewrite();
+        }
         match self.aof.request_rewrite(self.other_snapshot(), nested) {
             Request::InProgress => Err(CommandError::new(
                 "ERR Background append only file rewriting already in progress",

@@ -31,7 +31,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tracing::{info, warn};
+
+/// How long a rewrite that has been killed may take to end, in milliseconds.
+const KILLED_WAIT_MS: u32 = 1000;
 
 /// What the configuration says about the AOF.
 #[derive(Debug, Clone, Copy, Default)]
@@ -505,6 +509,23 @@ impl Aof {
             self.kill(cancel);
         }
         cancel.is_some()
+    }
+
+    /// Waits until a rewrite that has been killed is over, which it is soon: Redis waits for its
+    /// child as well. No lock is held that the rewrite may want.
+    pub fn await_killed_rewrite(&self) {
+        let dying = || {
+            let life = self.life.lock();
+            life.cancel
+                .as_ref()
+                .is_some_and(|c| c.load(Ordering::SeqCst))
+        };
+        for _ in 0..KILLED_WAIT_MS {
+            if !dying() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// BGREWRITEAOF: what to do, and for [`Request::Scheduled`] it has been done.
