@@ -192,11 +192,15 @@ impl Engine {
         let free = Free::lazily(settings.memory.lazyfree_lazy_eviction);
         let (begun, mut effects) = (Instant::now(), UnitEffects::new());
         let (mut misses, mut since_look, mut freed) = (0, 0, 0i64);
+        let mut some_went = false;
+        // What was removed before, here or by a client, may still be on its way.
+        if self.await_frees(&over, begun, limit) == Waited::Freed && over() == 0 {
+            return Room::Enough;
+        }
         loop {
             let Some(victim) = pool.choose(&self.keyspace, search) else {
-                // What was removed before, here or by a client, may still be on its way.
                 let waited = self.await_frees(&over, begun, limit);
-                return if over() == 0 || waited == Waited::TooLong {
+                return if over() == 0 || some_went && waited == Waited::TooLong {
                     Room::Enough
                 } else {
                     Room::Short
@@ -204,7 +208,7 @@ impl Engine {
             };
             let before = self.host.thread_balance();
             if self.remove_victim(&victim, free, &mut effects) {
-                (misses, since_look) = (0, since_look + 1);
+                (misses, since_look, some_went) = (0, since_look + 1, true);
                 self.eviction.evicted.fetch_add(1, Ordering::Relaxed);
             } else {
                 misses += 1;

@@ -1,8 +1,8 @@
 //! Loading data into the keyspace: an RDB stream, entry by entry.
 //!
 //! While data is loaded at start, clients are connected and told LOADING; the load itself runs on
-//! threads of its own: one reads a file ahead, one makes entries of it, one puts them into the
-//! keyspace ([`filling`]), many into a shard under one lock.
+//! threads of its own: one reads a file ahead, one makes entries of it, and of a large one
+//! two put them into the keyspace ([`filling`]), many into a shard under one lock.
 
 mod filling;
 

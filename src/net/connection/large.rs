@@ -221,6 +221,7 @@ impl Connection {
             if !self.within_output_limit(worker, waiting) || !self.within_memory_limit(worker) {
                 return Ok(false);
             }
+            let limit = self.time_limit(worker);
             tokio::select! {
                 biased;
                 r = self.transport.readable(), if self.unread.len() < INPUT_BYTES => {
@@ -234,6 +235,9 @@ impl Connection {
                     self.send_unsent()?;
                 }
                 () = flow.0.news.notified() => {}
+                // A soft limit is over by the clock alone.
+                () = async { tokio::time::sleep(limit.unwrap_or_default()).await },
+                    if limit.is_some() => {}
                 () = self.client.outbox.woken() => {
                     if self.client.is_killed() {
                         return Ok(false);

@@ -123,7 +123,8 @@ impl Writer {
         }
     }
 
-    /// Changes the policy. Under `always`, replies wait for the disk from here on.
+    /// Changes the policy. Under `always`, replies wait for the disk from here on, but for those
+    /// that a step of the writer releases which is just ending under the policy before.
     pub fn configure(&self, policy: Policy) {
         self.order(Order::Configure(policy));
         if policy.fsync == Fsync::Always && !policy.no_sync_during_snapshot {

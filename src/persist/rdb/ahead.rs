@@ -2,7 +2,7 @@
 //! system's memory goes on beside what is made of it.
 //!
 //! Only for streams that end by themselves, as files do: whoever gives up waits for the read that
-//! goes on. Two buffers are on their way at most, whatever the length of the stream.
+//! goes on. A few buffers are on their way at most, whatever the length of the stream.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

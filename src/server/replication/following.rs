@@ -234,6 +234,17 @@ impl Follower {
             if !self.take(s, &piece)? {
                 return Ok(false);
             }
+            // What waits for the end of CLIENT PAUSE leaves no room for more.
+            while let Some(ms) = self
+                .held_ms()
+                .filter(|_| s.held_back && !client.is_killed())
+            {
+                self.repl.engine.pause.wait(ms.min(1000)).await;
+                self.acknowledge(s);
+            }
+            if std::mem::take(&mut s.held_back) && !self.take(s, &[])? {
+                return Ok(false);
+            }
             streaming.bytes += piece.len();
             held.read(&s.socket);
             if told.elapsed() > Duration::from_secs(1) {

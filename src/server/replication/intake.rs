@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::base::clock;
+use crate::command::engine::Gate;
 use crate::keyspace::locks::Keyspace;
 use crate::keyspace::unit::Garbage;
 use crate::persist::rdb::Summary;
@@ -514,6 +515,20 @@ impl Replication {
         while self.engine.log.readers() > 0 {
             self.replicas.disconnect();
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The link was cut off while a data set was about to be loaded, or was being loaded beside
+    /// the present one: nobody else will say that it is not coming.
+    pub(super) async fn give_up_load(&self) {
+        if !self.load.active.swap(false, Ordering::Relaxed) && !self.engine.gates.is(Gate::LOADING)
+        {
+            return;
+        }
+        self.engine.end_loading(clock::unix_ms());
+        if let Some(append_only) = self.append_only.get() {
+            let append_only = Arc::clone(append_only);
+            let _ = tokio::task::spawn_blocking(move || append_only.restart()).await;
         }
     }
 

@@ -59,7 +59,10 @@ pub async fn run(repl: Arc<Replication>) {
         loop {
             let ended = tokio::select! {
                 ended = once(&repl, &primary, current, &mut follower) => ended,
-                _ = number.changed() => break,
+                _ = number.changed() => {
+                    repl.give_up_load().await;
+                    break;
+                }
             };
             repl.set_link(LinkState::Connect);
             follower.forget();

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -124,8 +125,8 @@ impl Reservoir {
         true
     }
 
-    /// Reads on until the stream ends; for ever once there is no more room. May be dropped at any
-    /// time.
+    /// Reads on until the stream ends. Once there is no more room it looks again every second: the
+    /// limit may be raised. May be dropped at any time.
     pub async fn fill(&mut self, socket: &TcpStream) {
         while !self.ended {
             if self.is_full() {
@@ -137,7 +138,8 @@ impl Reservoir {
                         self.bytes
                     );
                 }
-                return std::future::pending().await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
             }
             if socket.readable().await.is_err() {
                 self.ended = true;
