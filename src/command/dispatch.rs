@@ -50,9 +50,10 @@ use super::stats::{WorkerStats, bump};
 /// Commands of one connection that are looked at together.
 pub const BATCH_MAX: usize = 32;
 
-/// Commands that run under one set of locks: enough for their fetches from memory to overlap, and
-/// few enough for two workers seldom to want the same shard.
-const UNIT_MAX: usize = 8;
+/// Commands that run under one set of locks: enough for their fetches from memory to overlap and
+/// for a key that all connections want to change hands seldom, and few enough for nobody to wait
+/// long. A unit ends early where a further shard is taken.
+const UNIT_MAX: usize = 16;
 const _: () = assert!(UNIT_MAX <= TOGETHER);
 
 /// Deferred parts of more elements than this are left in the reply: a helper thread runs them.

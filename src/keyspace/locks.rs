@@ -119,7 +119,9 @@ impl Cell {
 
     #[cold]
     fn wait(&self) {
-        const LOOKS: usize = 40;
+        // Some microseconds. Where one key is all that everybody wants, whoever falls asleep here
+        // costs more, by being woken up, than the rest of the other's unit takes.
+        const LOOKS: usize = 400;
         for _ in 0..LOOKS {
             std::hint::spin_loop();
             if !self.lock.is_locked() && self.lock.try_lock() {

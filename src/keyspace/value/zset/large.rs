@@ -119,12 +119,16 @@ impl Large {
 
     /// The rank and the score of a member.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        let score = self.score(member)?;
-        let rank = self.count_before(
-            |separator| separator.reached_by(score, member),
-            |s, m| compare((s, m), (score, member)).is_lt(),
-        );
-        Some((rank, score))
+        let (id, i) = self.store.locate(&Entry::new(0.0, member))?;
+        let score = self.store.leaves.get(id)?.get(i)?.1;
+        // Where it is in its leaf is known; the tree says what lies to the left of that.
+        let mut seek = Ranked {
+            reaches: |separator: &Separator| separator.reached_by(score, member),
+            before: 0,
+        };
+        let leaf = self.order.find(&mut seek);
+        debug_assert_eq!(leaf, Some(&id), "the index names the leaf that the order leads to");
+        Some((seek.before as usize + i, score))
     }
 
     /// How many elements satisfy `before`, which no later one satisfies; `reaches` is the same
@@ -173,10 +177,11 @@ impl Large {
             leaf.insert(at, entry.item);
             return Some(old);
         }
-        self.take_out(&Item {
+        let item = Item {
             score: old,
             ..entry.item
-        });
+        };
+        self.take_out(&item, i);
         // Its index entry still names the leaf it was in, even if that was joined to another.
         let to = self.place(&entry);
         self.store.index.repoint(entry.hash, id, to);
@@ -189,10 +194,11 @@ impl Large {
         let (id, i) = self.store.locate(&entry)?;
         let score = self.store.leaves.get(id)?.get(i)?.1;
         self.store.index.remove(entry.hash, id);
-        self.take_out(&Item {
+        let item = Item {
             score,
             ..entry.item
-        });
+        };
+        self.take_out(&item, i);
         Some(score)
     }
 
@@ -204,17 +210,10 @@ impl Large {
         })
     }
 
-    /// Takes an element out of its leaf.
-    fn take_out(&mut self, item: &Item<'_>) {
+    /// Takes an element, the one at `at` there, out of its leaf.
+    fn take_out(&mut self, item: &Item<'_>, at: usize) {
         let store = &mut self.store;
         self.order.edit(&mut seek(item), |level, i| {
-            let Some(id) = level.leaf(i).copied() else {
-                return;
-            };
-            let Some(leaf) = store.leaves.get(id) else {
-                return;
-            };
-            let at = leaf.lower_bound(item.score, item.member);
             store.remove(level, i, at..at + 1);
         });
     }
