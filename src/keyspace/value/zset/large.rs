@@ -127,7 +127,11 @@ impl Large {
             before: 0,
         };
         let leaf = self.order.find(&mut seek);
-        debug_assert_eq!(leaf, Some(&id), "the index names the leaf that the order leads to");
+        debug_assert_eq!(
+            leaf,
+            Some(&id),
+            "the index names the leaf that the order leads to"
+        );
         Some((seek.before as usize + i, score))
     }
 
