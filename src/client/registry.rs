@@ -109,6 +109,8 @@ pub struct Client {
     pub worker: AtomicU32,
     /// Bytes of replies that are not written yet.
     pub unsent_bytes: AtomicU64,
+    /// Bytes of room that the connection keeps for pieces of replies, beyond a little.
+    pub reply_room: AtomicU64,
     kind: AtomicU32,
     killed: AtomicBool,
 }
@@ -139,7 +141,8 @@ impl Client {
     pub fn memory_bytes(&self) -> u64 {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let input = load(&self.query_buffer) + load(&self.query_buffer_free);
-        let output = load(&self.unsent_bytes) + self.outbox.queued_bytes() as u64;
+        let unsent = load(&self.unsent_bytes) + load(&self.reply_room);
+        let output = unsent + self.outbox.queued_bytes() as u64;
         let watches = u64::from(self.watching.load(Ordering::Relaxed)) * WATCH_BYTES;
         let own = size_of::<Client>() as u64 + TASK_BYTES;
         own + input + output + watches + load(&self.arguments) + load(&self.multi_bytes)
@@ -198,6 +201,8 @@ pub struct Registry {
     memory_limit: AtomicU64,
     /// Held by whoever looks for connections to close.
     pub evicting: Mutex<()>,
+    /// `DEBUG REPLYBUFFER RESIZING 0` sets it: room for replies is not given back.
+    pub keep_reply_room: AtomicBool,
     /// What the connections take that the limit is for, as far as it has been counted.
     memory: AtomicU64,
 }
@@ -253,6 +258,7 @@ impl Registry {
             rdb_channel: AtomicBool::new(false),
             worker: AtomicU32::new(0),
             unsent_bytes: AtomicU64::new(0),
+            reply_room: AtomicU64::new(0),
             kind: AtomicU32::new(0),
             killed: AtomicBool::new(false),
         })

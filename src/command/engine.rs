@@ -55,6 +55,8 @@ impl Gate {
     pub const OUT_OF_MEMORY: Gate = Gate(1 << 8);
     /// The server is shutting down and waits for its replicas.
     pub const SHUTTING_DOWN: Gate = Gate(1 << 9);
+    /// A data set is being loaded beside the present one, which serves reads meanwhile.
+    pub const LOADING_BESIDE: Gate = Gate(1 << 10);
 }
 
 impl Gate {
@@ -74,6 +76,11 @@ impl Gates {
     /// Whether a condition holds.
     pub fn is(&self, gate: Gate) -> bool {
         self.load() & gate.0 != 0
+    }
+
+    /// Whether a data set is being loaded, in place of the present one or beside it.
+    pub fn is_loading(&self) -> bool {
+        self.load() & (Gate::LOADING.0 | Gate::LOADING_BESIDE.0) != 0
     }
 
     /// Sets or clears a condition.
@@ -114,6 +121,8 @@ pub enum Held {
     All,
     /// Commands that would be refused with `LOADING`.
     DeniedWhileLoading,
+    /// Commands that would be refused with `LOADING` although the present data are there.
+    DeniedWhileLoadingBeside,
 }
 
 /// Holding clients back: until when, and what, for each reason.
@@ -227,19 +236,28 @@ impl Engine {
     /// over, as it is in Redis, which stops what it saves, empties itself and loads between two
     /// commands. Called again where the next of these begins, each has its own moment.
     pub fn begin_loading(&self, now_ms: i64) {
-        let until_ms = now_ms.saturating_add(UNSEEN_LOAD_MS);
-        self.hold_clients(
-            PauseReason::Loading,
-            now_ms,
-            until_ms,
-            Held::DeniedWhileLoading,
-        );
+        self.hold_for_load(now_ms, Held::DeniedWhileLoading);
         self.gates.set(Gate::LOADING, true);
+    }
+
+    /// As [`Engine::begin_loading`], of a data set that is to take the place of the present one:
+    /// refused is what must not run beside that (see [`CommandFlags::NO_ASYNC_LOADING`]).
+    ///
+    /// [`CommandFlags::NO_ASYNC_LOADING`]: super::spec::CommandFlags::NO_ASYNC_LOADING
+    pub fn begin_loading_beside(&self, now_ms: i64) {
+        self.hold_for_load(now_ms, Held::DeniedWhileLoadingBeside);
+        self.gates.set(Gate::LOADING_BESIDE, true);
+    }
+
+    fn hold_for_load(&self, now_ms: i64, held: Held) {
+        let until_ms = now_ms.saturating_add(UNSEEN_LOAD_MS);
+        self.hold_clients(PauseReason::Loading, now_ms, until_ms, held);
     }
 
     /// The data set is there, or will not come.
     pub fn end_loading(&self, now_ms: i64) {
         self.gates.set(Gate::LOADING, false);
+        self.gates.set(Gate::LOADING_BESIDE, false);
         self.release_clients(PauseReason::Loading, now_ms);
     }
 

@@ -123,12 +123,13 @@ pub type Work = Box<dyn FnOnce(&Engine) + Send>;
 
 /// Threads beside the workers.
 pub trait Aside {
-    /// Runs `work` on a thread of its own, which gives way to those that serve clients. If there
-    /// can be no such thread, `work` is dropped.
+    /// Runs `work` on one of a few threads, which give way to those that serve clients, once one is
+    /// free. If there can be no such thread, `work` is dropped.
     fn run(&self, work: Work);
 
-    /// Stops every thread that serves clients or replicas until then, the caller's apart.
-    fn stop_all_until(&self, then: Instant);
+    /// Stops every thread that serves clients or replicas until then; the caller's stops once it
+    /// is done with the command it runs. Ends when what arrived meanwhile has been handled.
+    fn stop_all_until(&self, then: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
 /// The process's memory.

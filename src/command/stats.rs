@@ -98,8 +98,12 @@ pub struct WorkerStats {
     pub errors: AtomicU64,
     /// Times that something was read from a client and what was complete of it ran.
     pub cycles: AtomicU64,
+    /// Times that something was written to a client.
+    pub writes: AtomicU64,
     /// Most commands that ran at once.
     pub longest_batch: AtomicU64,
+    /// Number of the thread that serves clients, if it is one's.
+    pub thread: AtomicU32,
 }
 
 impl WorkerStats {
@@ -115,11 +119,13 @@ impl WorkerStats {
             bytes_out: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             cycles: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             longest_batch: AtomicU64::new(0),
+            thread: AtomicU32::new(u32::MAX),
         }
     }
 
-    fn counters(&self) -> [&AtomicU64; 9] {
+    fn counters(&self) -> [&AtomicU64; 10] {
         [
             &self.hits,
             &self.misses,
@@ -130,6 +136,7 @@ impl WorkerStats {
             &self.bytes_out,
             &self.errors,
             &self.cycles,
+            &self.writes,
         ]
     }
 }
@@ -168,6 +175,8 @@ pub struct Totals {
     pub errors: u64,
     /// See [`WorkerStats::cycles`].
     pub cycles: u64,
+    /// See [`WorkerStats::writes`].
+    pub writes: u64,
 }
 
 /// What the rounds of cron cost.
@@ -252,34 +261,35 @@ impl Stats {
 
     /// Sums.
     pub fn totals(&self) -> Totals {
-        let mut sum = [0u64; 9];
+        let mut t = Totals::default();
         for w in self.workers.lock().iter() {
-            for (s, c) in sum.iter_mut().zip(w.counters()) {
-                *s += c.load(Ordering::Relaxed);
+            for (sum, count) in [
+                (&mut t.hits, &w.hits),
+                (&mut t.misses, &w.misses),
+                (&mut t.expired, &w.expired),
+                (&mut t.expired_fields, &w.expired_fields),
+                (&mut t.processed, &w.processed),
+                (&mut t.bytes_in, &w.bytes_in),
+                (&mut t.bytes_out, &w.bytes_out),
+                (&mut t.errors, &w.errors),
+                (&mut t.cycles, &w.cycles),
+                (&mut t.writes, &w.writes),
+            ] {
+                *sum += count.load(Ordering::Relaxed);
             }
         }
-        let [
-            hits,
-            misses,
-            expired,
-            expired_fields,
-            processed,
-            bytes_in,
-            bytes_out,
-            errors,
-            cycles,
-        ] = sum;
-        Totals {
-            hits,
-            misses,
-            expired,
-            expired_fields,
-            processed,
-            bytes_in,
-            bytes_out,
-            errors,
-            cycles,
-        }
+        t
+    }
+
+    /// How often the thread of this number has read from clients and written to them.
+    pub fn thread_io(&self, number: u32) -> (u64, u64) {
+        let workers = self.workers.lock();
+        let mine = |w: &&Arc<WorkerStats>| w.thread.load(Ordering::Relaxed) == number;
+        let each = workers.iter().filter(mine).map(|w| {
+            let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+            (load(&w.cycles), load(&w.writes))
+        });
+        each.fold((0, 0), |sum, (r, w)| (sum.0 + r, sum.1 + w))
     }
 
     /// Nanoseconds that commands have run for, on all workers.

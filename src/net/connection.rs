@@ -160,11 +160,11 @@ impl Connection {
                     Stop::Drained if read_ahead => {}
                     Stop::Drained => break,
                     Stop::Close => {
-                        self.flush().await?;
+                        self.flush(worker).await?;
                         return Ok(false);
                     }
                     Stop::Handover => {
-                        self.flush().await?;
+                        self.flush(worker).await?;
                         return Ok(true);
                     }
                     Stop::Paused(ms) => {
@@ -196,6 +196,9 @@ impl Connection {
             if !self.within_output_limit(worker, 0) {
                 return Ok(false);
             }
+            if self.unsent.capacity() > UNSENT_KEPT {
+                self.give_back_room(worker);
+            }
             let idle = self.time_limit(worker);
             let want_write = !self.unsent.is_empty();
             // A client may send all of its requests before it reads a reply: it is read from even
@@ -204,7 +207,7 @@ impl Connection {
                 biased;
                 w = self.transport.writable(), if want_write => {
                     w?;
-                    self.send_unsent()?;
+                    self.send_unsent(worker)?;
                 }
                 r = self.transport.readable() => {
                     r?;
@@ -277,7 +280,7 @@ impl Connection {
                     && reply.is_plain()
                     && worker.engine.log.durability().is_reached(durable_at) =>
                 {
-                    self.try_send_plain(&mut reply);
+                    self.try_send_plain(worker, &mut reply);
                 }
                 None => {}
             }
@@ -422,21 +425,32 @@ impl Connection {
     async fn finish_suspended(&mut self, worker: &Worker, later: Suspended) -> io::Result<bool> {
         let mut later = later;
         let write = loop {
+            if !self.within_output_limit(worker, 0) {
+                break None;
+            }
+            let limit = self.soft_limit_time(worker);
             tokio::select! {
                 biased;
                 write = &mut later => break Some(write),
+                w = self.transport.writable(), if !self.unsent.is_empty() => {
+                    w?;
+                    self.send_unsent(worker)?;
+                }
                 r = self.transport.readable() => {
                     r?;
                     if !self.read_ahead(worker)? {
                         break None;
                     }
                 }
+                // A soft limit is over by the clock alone.
+                () = async { tokio::time::sleep(limit.unwrap_or_default()).await },
+                    if limit.is_some() => {}
                 () = self.client.outbox.woken() => {
                     if self.client.is_killed() {
                         break None;
                     }
                     self.collect_outbox(worker);
-                    self.send_unsent()?;
+                    self.send_unsent(worker)?;
                 }
             }
         };
@@ -462,7 +476,7 @@ impl Connection {
         }
         self.send(worker)?;
         if self.session.closing {
-            self.flush().await?;
+            self.flush(worker).await?;
             return Ok(false);
         }
         Ok(true)
@@ -490,7 +504,7 @@ impl Connection {
         let mut reply = worker.reply.borrow_mut();
         if !reply.is_empty() {
             if self.unsent.is_empty() && reply.is_plain() {
-                self.try_send_plain(&mut reply);
+                self.try_send_plain(worker, &mut reply);
             }
             if !reply.is_empty() {
                 self.unsent.extend(reply.drain_chunks());
@@ -498,14 +512,14 @@ impl Connection {
         }
         reply.clear();
         drop(reply);
-        self.send_unsent()
+        self.send_unsent(worker)
     }
 
     /// One write of the plain buffer; what was not taken waits.
-    fn try_send_plain(&mut self, reply: &mut Reply) {
+    fn try_send_plain(&mut self, worker: &Worker, reply: &mut Reply) {
         let plain = reply.plain();
         let sent = self.transport.try_write(plain).unwrap_or(0);
-        bump(&self.client.bytes_out, sent as u64);
+        self.count_output(worker, sent);
         if let Some(rest) = plain.get(sent..)
             && !rest.is_empty()
         {
@@ -522,7 +536,7 @@ impl Connection {
     }
 
     /// Writes what waits, as far as the socket takes it.
-    fn send_unsent(&mut self) -> io::Result<()> {
+    fn send_unsent(&mut self, worker: &Worker) -> io::Result<()> {
         while !self.unsent.is_empty() {
             let slices: SmallVec<[io::IoSlice<'_>; 16]> = self
                 .unsent
@@ -541,7 +555,7 @@ impl Connection {
                 Err(e) => return Err(e),
             };
             drop(slices);
-            bump(&self.client.bytes_out, sent as u64);
+            self.count_output(worker, sent);
             while let Some(front) = self.unsent.front_mut() {
                 if sent < front.len() {
                     let _ = front.split_to(sent);
@@ -551,9 +565,6 @@ impl Connection {
                 self.unsent.pop_front();
             }
         }
-        if self.unsent.is_empty() && self.unsent.capacity() > UNSENT_KEPT {
-            self.unsent = VecDeque::new();
-        }
         let waiting: usize = self.unsent.iter().map(Bytes::len).sum();
         self.client
             .unsent_bytes
@@ -562,11 +573,11 @@ impl Connection {
     }
 
     /// Writes everything that waits, for a few seconds at most: the connection is about to close.
-    async fn flush(&mut self) -> io::Result<()> {
+    async fn flush(&mut self, worker: &Worker) -> io::Result<()> {
         let deadline = tokio::time::sleep(Duration::from_secs(5));
         tokio::pin!(deadline);
         loop {
-            self.send_unsent()?;
+            self.send_unsent(worker)?;
             if self.unsent.is_empty() {
                 return Ok(());
             }
@@ -581,9 +592,8 @@ impl Connection {
     fn collect_outbox(&mut self, worker: &Worker) {
         let messages = self.client.outbox.take();
         if !messages.is_empty() {
-            worker.count_output(messages.iter().map(Bytes::len).sum());
             self.unsent.extend(messages);
-            let _ = self.send_unsent();
+            let _ = self.send_unsent(worker);
         }
     }
 }

@@ -271,9 +271,9 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Stops all workers until then.
-    pub fn stop_workers_until(&self, then: Instant) {
-        self.workers.lock().stop_until(then);
+    /// Stops all workers until then. Ends when they have handled what arrived meanwhile.
+    pub fn stop_workers_until(&self, then: Instant) -> impl Future<Output = ()> + use<> {
+        self.workers.lock().stop_until(then)
     }
 
     fn accept_tcp(

@@ -4,9 +4,11 @@
 //! - [`listener`]: sockets, and who may connect.
 //! - [`worker`]: the threads that own connections.
 //! - [`connection`]: read, run, write, for one connection.
+//! - `standstill`: how all workers stop and begin again together.
 //! - [`transport`]: TCP and Unix sockets as one thing.
 
 pub mod connection;
 pub mod listener;
+mod standstill;
 pub mod transport;
 pub mod worker;

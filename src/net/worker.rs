@@ -25,6 +25,7 @@ use crate::resp::reply::{Proto, Reply};
 
 use super::connection::{Taken, serve, threads};
 use super::listener::Accepted;
+use super::standstill::{Part, Standstill};
 
 /// Size of the input buffer that a worker's connections share.
 const INPUT_BYTES: usize = 64 * 1024;
@@ -65,8 +66,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(engine: Arc<Engine>, takeover: Arc<dyn Takeover>, formatting: Handle) -> Worker {
-        let scratch = RefCell::new(Scratch::new(&engine));
+    fn new(
+        number: usize,
+        engine: Arc<Engine>,
+        takeover: Arc<dyn Takeover>,
+        formatting: Handle,
+    ) -> Worker {
+        let scratch = Scratch::new(&engine);
+        let thread = &scratch.stats.thread;
+        thread.store(u32::try_from(number).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let scratch = RefCell::new(scratch);
         Worker {
             engine,
             takeover,
@@ -108,9 +117,11 @@ impl Worker {
         bump(&stats.cycles, 1);
     }
 
-    /// Counts bytes written.
+    /// Counts bytes written at once.
     pub fn count_output(&self, n: usize) {
-        bump(&self.scratch.borrow().stats.bytes_out, n as u64);
+        let stats = &self.scratch.borrow().stats;
+        bump(&stats.bytes_out, n as u64);
+        bump(&stats.writes, 1);
     }
 
     /// Counts errors that a helper thread replied with.
@@ -131,8 +142,8 @@ impl Worker {
 enum Task {
     /// Serve this connection.
     Serve(Accepted, Arc<Client>),
-    /// Do nothing at all until then (`DEBUG SLEEP`).
-    StopUntil(Instant),
+    /// Stop together with all others (`DEBUG SLEEP`).
+    Stop(Part),
 }
 
 /// The workers of a server.
@@ -167,7 +178,7 @@ impl Workers {
                 .name(format!("worker_{i}"))
                 .spawn(move || {
                     let handle = formatting.handle().clone();
-                    let worker = Rc::new(Worker::new(engine, takeover, handle));
+                    let worker = Rc::new(Worker::new(i, engine, takeover, handle));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
                     // Outside of any runtime, and without waiting: the flows are shut.
                     formatting.shutdown_background();
@@ -189,11 +200,14 @@ impl Workers {
         self.next = (self.next + 1) % n;
     }
 
-    /// Stops all workers until then, the connections of replicas among what they serve.
-    pub fn stop_until(&self, then: Instant) {
-        for queue in &self.queues {
-            let _ = queue.send(Task::StopUntil(then));
+    /// Stops all workers until then, the connections of replicas among what they serve. Ends when
+    /// they have handled what arrived meanwhile.
+    pub fn stop_until(&mut self, then: Instant) -> impl Future<Output = ()> + use<> {
+        let (stop, parts) = Standstill::new(then, self.queues.len());
+        for (queue, part) in self.queues.iter().zip(parts) {
+            let _ = queue.send(Task::Stop(part));
         }
+        async move { stop.over().await }
     }
 
     /// Number of workers.
@@ -214,8 +228,8 @@ async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<Task>) {
     while let Some(task) = incoming.recv().await {
         let (accepted, client) = match task {
             Task::Serve(accepted, client) => (accepted, client),
-            Task::StopUntil(then) => {
-                std::thread::sleep(then.saturating_duration_since(Instant::now()));
+            Task::Stop(part) => {
+                part.take().await;
                 continue;
             }
         };

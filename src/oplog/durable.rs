@@ -13,6 +13,7 @@
 //! An AOF that was just switched on counts for nothing until its first base is complete: until
 //! then [`Durability::synced_offset`], which WAITAOF and acknowledgements to a primary go by, is 0.
 
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
@@ -36,6 +37,9 @@ pub struct Durability {
     written: AtomicU64,
     synced: AtomicU64,
     need: AtomicU8,
+    /// How many changes of the policy that demand [`Need::Synced`] the AOF thread has yet to hear
+    /// of. Held while the need changes.
+    demands: Mutex<usize>,
     /// Whether what is synced lacks the base it belongs to.
     baseless: AtomicBool,
     waiting: AtomicUsize,
@@ -66,8 +70,32 @@ impl Durability {
         }
     }
 
-    /// Changes what replies wait for; those that wait look again.
+    /// Changes what replies wait for; those that wait look again. While a demand for
+    /// [`Need::Synced`] is open, nothing less takes its place as long as there is an AOF.
     pub fn set_need(&self, need: Need) {
+        let demands = self.demands.lock();
+        self.publish_need(if *demands > 0 && need != Need::Nothing {
+            Need::Synced
+        } else {
+            need
+        });
+    }
+
+    /// Replies wait for the disk from here on, also while the AOF thread still ends a step under
+    /// another policy. [`Durability::demand_heard`] once it knows the new one.
+    pub fn demand_sync(&self) {
+        let mut demands = self.demands.lock();
+        *demands += 1;
+        self.publish_need(Need::Synced);
+    }
+
+    /// The AOF thread knows of a demand now, or has ended.
+    pub fn demand_heard(&self) {
+        let mut demands = self.demands.lock();
+        *demands = demands.saturating_sub(1);
+    }
+
+    fn publish_need(&self, need: Need) {
         let code = match need {
             Need::Nothing => 0,
             Need::Accepted => 1,
@@ -207,6 +235,24 @@ mod tests {
         thread::sleep(Duration::from_millis(10));
         durability.set_need(Need::Nothing);
         waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_demand_holds_while_a_step_under_the_old_policy_ends() {
+        let durability = Durability::default();
+        durability.set_need(Need::Written);
+        durability.publish_written(9);
+        durability.demand_sync();
+        durability.set_need(Need::Written);
+        assert!(!durability.is_reached(9), "nothing of it is on disk");
+        durability.demand_heard();
+        durability.set_need(Need::Synced);
+        assert!(!durability.is_reached(9));
+        durability.set_need(Need::Written);
+        assert!(durability.is_reached(9), "the policy has changed again");
+        durability.demand_sync();
+        durability.set_need(Need::Nothing);
+        assert!(durability.is_reached(10), "the AOF has ended");
     }
 
     #[test]

@@ -210,10 +210,15 @@ impl Replica {
         (ip, self.traits.listening_port)
     }
 
+    /// Milliseconds since it was heard of, or came further.
+    pub fn silent_ms(&self, now_ms: i64) -> i64 {
+        (now_ms - self.ack_ms.load(Ordering::Relaxed)).max(0)
+    }
+
     /// Milliseconds since it was heard of; 0 unless it follows the stream.
     pub fn lag_ms(&self, now_ms: i64) -> i64 {
         match self.state() {
-            ReplicaState::Online => (now_ms - self.ack_ms.load(Ordering::Relaxed)).max(0),
+            ReplicaState::Online => self.silent_ms(now_ms),
             _ => 0,
         }
     }

@@ -171,12 +171,15 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
 fn stop_all(listeners: &Arc<Listeners>) -> StopAll {
     let (main, weak) = (tokio::runtime::Handle::current(), Arc::downgrade(listeners));
     Box::new(move |then| {
-        if let Some(listeners) = weak.upgrade() {
-            listeners.stop_workers_until(then);
-        }
+        let stopped = weak.upgrade().map(|l| l.stop_workers_until(then));
         main.spawn(async move {
             std::thread::sleep(then.saturating_duration_since(Instant::now()));
         });
+        Box::pin(async move {
+            if let Some(over) = stopped {
+                over.await;
+            }
+        })
     })
 }
 
@@ -223,6 +226,7 @@ fn parts(
         rewriting: Mutex::default(),
         skip_checksum: AtomicBool::new(false),
         oom: Default::default(),
+        helpers: Arc::default(),
         stop_all: OnceLock::new(),
         append_after_load: Mutex::new(Some(engine.config.current().aof.appendonly)),
     });

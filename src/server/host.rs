@@ -26,6 +26,7 @@ use crate::persist::rdb::dump::{self, RestoreError};
 use crate::persist::rdb::writer;
 use crate::resp::errors;
 
+use super::aside::Helpers;
 use super::lazyfree::Lazyfree;
 use super::limits;
 use super::loading::{self, LoadMode, LoadStatus};
@@ -34,10 +35,10 @@ use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
-use super::snapshotting::{self, Progress};
+use super::snapshotting::Progress;
 
 /// Stops threads until an instant.
-pub type StopAll = Box<dyn Fn(Instant) + Send + Sync>;
+pub type StopAll = Box<dyn Fn(Instant) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// The parts above the commands.
 pub struct Parts {
@@ -71,6 +72,8 @@ pub struct Parts {
     pub skip_checksum: AtomicBool,
     /// See [`OomScore`].
     pub oom: OomScore,
+    /// Do what needs no worker.
+    pub helpers: Arc<Helpers>,
     /// Stops the workers and the main thread until then, once they are there.
     pub stop_all: OnceLock<StopAll>,
     /// While a data set is loaded: whether an AOF is to be written as soon as it is there.
@@ -234,20 +237,13 @@ fn ok_or_error(result: Result<(), CommandError>) -> Later {
 
 impl Aside for Arc<Parts> {
     fn run(&self, work: Work) {
-        let engine = Arc::clone(&self.engine);
-        let thread = std::thread::Builder::new().name("aside".to_owned());
-        let begun = thread.spawn(move || {
-            snapshotting::yield_to_clients();
-            work(&engine);
-        });
-        if let Err(e) = begun {
-            tracing::warn!("Can't begin a thread: {e}");
-        }
+        self.helpers.run(&self.engine, work);
     }
 
-    fn stop_all_until(&self, then: Instant) {
-        if let Some(stop) = self.stop_all.get() {
-            stop(then);
+    fn stop_all_until(&self, then: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        match self.stop_all.get() {
+            Some(stop) => stop(then),
+            None => Box::pin(std::future::ready(())),
         }
     }
 }

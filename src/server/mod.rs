@@ -8,6 +8,7 @@
 //!   the system sees it.
 //! - [`info`]: the text of INFO; [`rates`]: what it tells of the last seconds.
 //! - [`cron`]: what happens without being asked.
+//! - [`aside`]: threads for what takes long.
 //! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
 //!   them; [`limits`]: the thresholds they are read with.
@@ -16,6 +17,7 @@
 //! - [`shutdown`]: the end.
 
 mod aof;
+mod aside;
 mod boot;
 mod cron;
 mod host;

@@ -308,7 +308,7 @@ impl Saver {
     /// What cron asks ten times a second: begins a save that is scheduled or that a save point
     /// demands.
     pub fn poll(self: &Arc<Self>) {
-        if self.engine.keyspace.snapshot_running() || self.engine.gates.is(Gate::LOADING) {
+        if self.engine.keyspace.snapshot_running() || self.engine.gates.is_loading() {
             return;
         }
         let now_s = clock::unix_ms() / 1000;

@@ -264,3 +264,42 @@ fn a_save_that_finds_a_folder_in_its_place_stops_writes_and_shutdowns() {
     assert!(shut_down(&mut server).unwrap().success());
     all_there(&mut setup.start().client(), 2);
 }
+
+/// A replica that cannot save what it applies ends, unless it is told to go on.
+#[test]
+fn a_replica_that_cannot_save_ends_unless_it_is_told_to_go_on() {
+    for (told, ends) in [("no", true), ("yes", false)] {
+        let primary = Setup::russet().start();
+        let setup = Setup::russet()
+            .set("save", &["3600", "1"])
+            .set("replica-ignore-disk-write-errors", &[told])
+            .set("replicaof", &["127.0.0.1", &primary.port().to_string()]);
+        let mut replica = setup.start();
+        let (mut p, mut r) = (primary.client(), replica.client());
+        p.ok(&["SET", "before", "1"]);
+        wait_until("the link to be up", LIMIT, || {
+            r.call(&["GET", "before"]) == Reply::BulkString(b"1".to_vec())
+        });
+        // No file can take the name of a folder.
+        let _ = fs::remove_file(setup.dir().join("dump.rdb"));
+        fs::create_dir(setup.dir().join("dump.rdb")).unwrap();
+        r.call(&["BGSAVE"]);
+        wait_until("the save to fail", LIMIT, || {
+            r.info("rdb_last_bgsave_status") == "err"
+        });
+        p.ok(&["SET", "behind", "2"]);
+        if ends {
+            assert_eq!(replica.wait_for_exit().code(), Some(1));
+        } else {
+            wait_until("the write to be applied", LIMIT, || {
+                r.call(&["GET", "behind"]) == Reply::BulkString(b"2".to_vec())
+            });
+        }
+        let line = if ends {
+            "Replica was unable to write command to disk."
+        } else {
+            "Replica is applying a command even though it is unable to write to disk."
+        };
+        assert!(setup.log().contains(line));
+    }
+}

@@ -63,6 +63,15 @@ fn settles(primary: &mut Client, replica: &mut Client) {
     assert_eq!(primary.digest(), replica.digest());
 }
 
+/// Writes go on until the link is up.
+fn settles_behind(writer: Writer, primary: &mut Client, replica: &mut Client) {
+    wait_until("the link to be up", SOON, || {
+        replica.info("master_link_status") == "up"
+    });
+    writer.stop();
+    settles(primary, replica);
+}
+
 #[test]
 fn writes_go_to_the_replica_while_its_data_set_does() {
     let server = primary(3000);
@@ -81,11 +90,7 @@ fn writes_go_to_the_replica_while_its_data_set_does() {
     wait_until("the stream to be held", SOON, || {
         r.info_number("replica_full_sync_buffer_size") > 0
     });
-    wait_until("the link to be up", SOON, || {
-        r.info("master_link_status") == "up"
-    });
-    writer.stop();
-    settles(&mut p, &mut r);
+    settles_behind(writer, &mut p, &mut r);
     assert!(r.info_number("replica_full_sync_buffer_peak") > 0);
     assert_eq!(r.info("replica_full_sync_buffer_size"), "0");
     assert_eq!(p.info("sync_full"), "1");
@@ -106,11 +111,7 @@ fn what_is_beyond_the_limit_waits_on_the_primary() {
             .log()
             .contains("Replication buffer limit has been reached")
     });
-    wait_until("the link to be up", SOON, || {
-        r.info("master_link_status") == "up"
-    });
-    writer.stop();
-    settles(&mut p, &mut r);
+    settles_behind(writer, &mut p, &mut r);
     assert_eq!(p.info("sync_full"), "1");
 }
 
@@ -128,11 +129,7 @@ fn one_connection_is_read_on_while_the_file_is_loaded() {
         r.info("loading") == "1" && r.info_number("replica_full_sync_buffer_size") > 100_000
     });
     r.ok(&["CONFIG", "SET", "key-load-delay", "0"]);
-    wait_until("the link to be up", SOON, || {
-        r.info("master_link_status") == "up"
-    });
-    writer.stop();
-    settles(&mut p, &mut r);
+    settles_behind(writer, &mut p, &mut r);
     assert_eq!(p.info("sync_full"), "1");
 }
 
@@ -192,4 +189,83 @@ fn a_replica_may_say_who_it_is_right_behind_its_password() {
         let reply = client.receive().unwrap();
         assert_eq!(reply, Reply::SimpleString("OK".into()));
     }
+}
+
+/// Takes its data set, and then neither speaks nor hangs up.
+#[test]
+fn a_replica_that_never_acknowledges_its_data_set_is_given_up() {
+    let setup = Setup::russet()
+        .set("repl-diskless-sync-delay", &["0"])
+        .set("repl-timeout", &["2"]);
+    let server = setup.start();
+    let mut p = server.client();
+    p.ok(&["SET", "key", "value"]);
+    let mut main = server.client();
+    let capabilities = ["capa", "eof", "capa", "psync2", "capa", "rdb-channel-repl"];
+    main.ok(&[&["REPLCONF"], &capabilities[..]].concat());
+    main.send(&["PSYNC", "?", "-1"]).unwrap();
+    let Reply::SimpleString(called) = main.receive().unwrap() else {
+        panic!("no status");
+    };
+    let called = String::from_utf8(called).unwrap();
+    let id = called.strip_prefix("RDBCHANNELSYNC ").unwrap();
+    let mut side = server.client();
+    side.ok(&[
+        "REPLCONF",
+        "capa",
+        "eof",
+        "rdb-only",
+        "1",
+        "rdb-channel",
+        "1",
+        "main-ch-client-id",
+        id,
+    ]);
+    side.send(&["PSYNC", "?", "-1"]).unwrap();
+    wait_until("the data set to be sent", SOON, || {
+        server.log().contains("rdb only replica")
+    });
+    drop(side);
+    wait_until("the replica to be given up", SOON, || {
+        p.info("connected_slaves") == "0"
+    });
+    assert!(server.log().contains("Disconnecting timedout replica"));
+}
+
+/// What would work on data that are about to go is refused; what reads them is answered.
+#[test]
+fn reads_go_on_and_saves_do_not_while_a_data_set_is_loaded_beside_the_present_one() {
+    let server = primary(1000);
+    let replica = Setup::russet()
+        .set("repl-diskless-load", &["swapdb"])
+        .set("repl-timeout", &["5"])
+        .start();
+    let (mut p, mut r) = (server.client(), replica.client());
+    p.ok(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    follow(&mut r, server.port());
+    wait_until("the link to be up", SOON, || {
+        r.info("master_link_status") == "up"
+    });
+    settles(&mut p, &mut r);
+    r.ok(&["CONFIG", "SET", "key-load-delay", "4000"]);
+    // More than the backlog holds is written while the replica is away.
+    r.send(&["DEBUG", "SLEEP", "1"]).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(p.int(&["CLIENT", "KILL", "TYPE", "REPLICA"]), 1);
+    for n in 0..40 {
+        p.ok(&["SET", &format!("big:{n}"), &"w".repeat(100_000)]);
+    }
+    r.receive().unwrap();
+    wait_until("the load to begin", SOON, || r.info("async_loading") == "1");
+    assert_eq!(r.text(&["GET", "key:1"]), "v".repeat(100));
+    for refused in ["SAVE", "BGSAVE", "BGREWRITEAOF"] {
+        let error = r.error(&[refused]);
+        assert!(error.starts_with("LOADING "), "{refused}: {error}");
+    }
+    let promoted = r.error(&["REPLICAOF", "NO", "ONE"]);
+    assert!(promoted.starts_with("LOADING "), "{promoted}");
+    assert_eq!(r.info("async_loading"), "1");
+    r.ok(&["CONFIG", "SET", "key-load-delay", "0"]);
+    settles(&mut p, &mut r);
+    r.ok(&["SAVE"]);
 }

@@ -22,6 +22,14 @@ fn fixed(text: &'static str) -> Refusal {
     Cow::Borrowed(text.as_bytes())
 }
 
+/// What a command needs, to run whatever gates are shut.
+struct Needs {
+    flags: CommandFlags,
+    denies_stale: bool,
+    denies_loading: bool,
+    is_ping: bool,
+}
+
 impl Engine {
     /// The command to run now, `None` if it has been queued.
     ///
@@ -109,11 +117,12 @@ impl Engine {
             Held::All => true,
             Held::Writes => writes,
             Held::DeniedWhileLoading => denied_while_loading,
+            Held::DeniedWhileLoadingBeside => flags.contains(CommandFlags::NO_ASYNC_LOADING),
         })?;
         // While a load may still be over in a moment, it is no reason to refuse anything.
-        let unseen = |held| held == Held::DeniedWhileLoading;
+        let unseen = |held| !matches!(held, Held::Writes | Held::All);
         let loading = match self.pause.until(now_ms, unseen) {
-            Some(_) => Gate::LOADING.bit(),
+            Some(_) => Gate::LOADING.bit() | Gate::LOADING_BESIDE.bit(),
             None => 0,
         };
         if self.check(ctx, command, gates & !loading).is_err() {
@@ -167,23 +176,13 @@ impl Engine {
             denies_stale |= q.denies_stale;
             denies_loading |= q.denies_loading;
         }
-        let writes = flags.contains(CommandFlags::WRITE);
-        if Gate::OUT_OF_MEMORY.among(gates)
-            && flags.contains(CommandFlags::DENYOOM)
-            && (s.multi.is_none() || command.spec.name != "multi")
-        {
-            return Err(fixed(errors::OUT_OF_MEMORY));
-        }
-        self.check_disk_and_replicas(command, writes, gates)?;
-        if writes && Gate::READ_ONLY.among(gates) {
-            return Err(fixed(errors::READ_ONLY));
-        }
-        if Gate::STALE.among(gates) && denies_stale {
-            return Err(fixed(errors::MASTER_DOWN));
-        }
-        if Gate::LOADING.among(gates) && denies_loading {
-            return Err(fixed(errors::LOADING));
-        }
+        let needs = Needs {
+            flags,
+            denies_stale,
+            denies_loading,
+            is_ping: command.spec.name == "ping",
+        };
+        self.check_gates(&needs, gates)?;
         if s.client.kind() == ClientKind::Replica
             && flags.intersects(CommandFlags::WRITE.union(CommandFlags::READONLY))
         {
@@ -192,13 +191,50 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a write of these flags that was admitted earlier may be done now; `gates` has those
+    /// that only the caller knows.
+    ///
+    /// # Errors
+    /// The text of the error reply.
+    pub fn check_late_write(&self, flags: CommandFlags, gates: u32) -> Result<(), Refusal> {
+        let needs = Needs {
+            flags,
+            denies_stale: !flags.contains(CommandFlags::STALE),
+            denies_loading: !flags.contains(CommandFlags::LOADING),
+            is_ping: false,
+        };
+        self.check_gates(&needs, self.gates.load() | gates)
+    }
+
+    fn check_gates(&self, needs: &Needs, gates: u32) -> Result<(), Refusal> {
+        let flags = needs.flags;
+        let writes = flags.contains(CommandFlags::WRITE);
+        if Gate::OUT_OF_MEMORY.among(gates) && flags.contains(CommandFlags::DENYOOM) {
+            return Err(fixed(errors::OUT_OF_MEMORY));
+        }
+        self.check_disk_and_replicas(writes, needs.is_ping, gates)?;
+        if writes && Gate::READ_ONLY.among(gates) {
+            return Err(fixed(errors::READ_ONLY));
+        }
+        if Gate::STALE.among(gates) && needs.denies_stale {
+            return Err(fixed(errors::MASTER_DOWN));
+        }
+        let denied_beside = flags.contains(CommandFlags::NO_ASYNC_LOADING);
+        if Gate::LOADING.among(gates) && needs.denies_loading
+            || Gate::LOADING_BESIDE.among(gates) && denied_beside
+        {
+            return Err(fixed(errors::LOADING));
+        }
+        Ok(())
+    }
+
     fn check_disk_and_replicas(
         &self,
-        command: &Command<Action>,
         writes: bool,
+        is_ping: bool,
         gates: u32,
     ) -> Result<(), Refusal> {
-        if (writes || command.spec.name == "ping") && !Gate::REPLICA.among(gates) {
+        if (writes || is_ping) && !Gate::REPLICA.among(gates) {
             if Gate::SAVE_FAILED.among(gates) {
                 return Err(fixed(errors::BGSAVE_FAILED));
             }

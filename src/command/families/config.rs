@@ -6,7 +6,6 @@
 
 use super::{Family, Locks, help};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::command::engine::Gate;
 use crate::command::session::Origin;
 use crate::config::{ProtectedAction, RewriteError, SetContext};
 use crate::oplog::effect::Effect;
@@ -41,7 +40,7 @@ pub fn set(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
     let context = SetContext {
-        loading: ctx.engine.gates.is(Gate::LOADING),
+        loading: ctx.engine.gates.is_loading(),
         nested: ctx.nested,
         protected_allowed: match ctx.settings.process.enable_protected_configs {
             ProtectedAction::Yes => true,

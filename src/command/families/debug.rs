@@ -11,7 +11,7 @@ use crate::keyspace::value::ValueRef;
 use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::reply::Reply;
 
-use super::super::ctx::{CommandError, Ctx, Outcome};
+use super::super::ctx::{CommandError, Ctx, Later, Outcome};
 use super::super::digest::{DatasetDigest, Digest};
 use super::super::host::{Persistence, ReloadRequest};
 use super::{Family, Locks};
@@ -70,6 +70,8 @@ const HELP: &[&str] = &[
     "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
     "REPL-PAUSE <clear|before-rdb-channel|on-streaming-repl-buf>",
     "    Stop the process when a full sync of this replica comes to that place.",
+    "REPLYBUFFER RESIZING <0|1>",
+    "    0: connections keep the room that long queues of replies took; 1: they give it back.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
@@ -162,10 +164,11 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             rewritten.map_err(|e| CommandError::new(e.to_string()))?;
             reply.ok();
         }
-        // Connections have no reply buffers of their own that could be resized.
-        (b"replybuffer", [b"resizing", _]) => reply.ok(),
-        // Tables here never rehash as a whole, so there is nothing to forbid or allow.
-        (b"dict-resizing", [_]) => reply.ok(),
+        (b"replybuffer", [what, on]) if what.eq_ignore_ascii_case(b"resizing") => {
+            let keep = &ctx.engine.clients.keep_reply_room;
+            keep.store(*on == b"0", Ordering::Relaxed);
+            reply.ok();
+        }
         (b"quicklist-packed-threshold", [size]) => return packed_threshold(size, reply),
         (b"stringmatch-len", [_, _]) => return match_len(rest, reply),
         _ => return Err(wrong(args)),
@@ -173,19 +176,24 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     Ok(Effect::None)
 }
 
-/// By how much longer DEBUG SLEEP stops its own thread than the others.
-const OTHERS_FIRST: Duration = Duration::from_millis(5);
-
-/// `DEBUG SLEEP seconds`: blocks every thread that serves anybody, which is the point of it.
-fn sleep(ctx: &Ctx<'_>, seconds: &[u8], reply: &mut Reply) -> Outcome {
+/// `DEBUG SLEEP seconds`: blocks every thread that serves anybody, which is the point of it. Who
+/// called it goes on when what others sent meanwhile has been handled.
+fn sleep(ctx: &mut Ctx<'_>, seconds: &[u8], reply: &mut Reply) -> Outcome {
     let seconds = num::parse_f64(seconds).ok_or(CommandError::NOT_FLOAT)?;
     if seconds.is_finite() && seconds > 0.0 {
         let pause = Duration::from_secs_f64(seconds.min(3600.0));
-        if let Some(threads) = ctx.engine.host.aside() {
-            threads.stop_all_until(Instant::now() + pause);
+        let threads = ctx.engine.host.aside();
+        let others = threads.map(|t| t.stop_all_until(Instant::now() + pause));
+        std::thread::sleep(pause);
+        // A transaction holds every shard: nobody could handle anything before it ends.
+        if let Some(others) = others.filter(|_| !ctx.nested) {
+            ctx.suspended = Some(Box::pin(async move {
+                others.await;
+                let ok: Later = Box::new(|_, reply| reply.ok());
+                ok
+            }));
+            return Ok(Effect::None);
         }
-        // What waited for the other threads came before what this connection says next.
-        std::thread::sleep(pause + OTHERS_FIRST);
     }
     reply.ok();
     Ok(Effect::None)

@@ -57,7 +57,8 @@ group! {
         "disable-thp" = disable_thp: bool = true, YesNo, [IMMUTABLE];
         /// Milliseconds after which a script is answered for with BUSY.
         "busy-reply-threshold" | "lua-time-limit" = busy_reply_threshold_ms: u64 = 5000,
-            Int::range(0, i64::MAX);
+            Int::range(0, i64::MAX)
+            => Honour::NoEffect("there are no scripts, and nothing else keeps a server busy");
         /// Adjust the score by which the kernel chooses a process to end when memory is short.
         "oom-score-adj" = oom_score_adj: OomScoreAdj = OomScoreAdj::No,
             OneOf::<OomScoreAdj>::new();

@@ -20,7 +20,8 @@ group! {
         /// A replica refuses writes.
         "replica-read-only" | "slave-read-only" = replica_read_only: bool = true, YesNo;
         /// A replica frees its old data set in the background before a full sync.
-        "replica-lazy-flush" | "slave-lazy-flush" = replica_lazy_flush: bool = false, YesNo;
+        "replica-lazy-flush" | "slave-lazy-flush" = replica_lazy_flush: bool = false, YesNo
+            => Honour::NoEffect("data that a full sync replaces are always freed elsewhere");
         /// Rank of the replica when Sentinel chooses one to promote; 0 for never.
         "replica-priority" | "slave-priority" = replica_priority: u32 = 100,
             Int::range(0, INT_MAX);

@@ -201,7 +201,7 @@ impl Connection {
                     held.extend(pieces);
                 } else {
                     self.unsent.extend(pieces);
-                    self.send_unsent()?;
+                    self.send_unsent(worker)?;
                 }
                 match end {
                     End::NotYet => {}
@@ -211,7 +211,7 @@ impl Connection {
                             return Ok(false);
                         }
                         self.unsent.extend(held);
-                        self.send_unsent()?;
+                        self.send_unsent(worker)?;
                         worker.count_errors(&codes);
                         return Ok(true);
                     }
@@ -232,7 +232,7 @@ impl Connection {
                 }
                 w = self.transport.writable(), if !self.unsent.is_empty() => {
                     w?;
-                    self.send_unsent()?;
+                    self.send_unsent(worker)?;
                 }
                 () = flow.0.news.notified() => {}
                 // A soft limit is over by the clock alone.

@@ -1,5 +1,6 @@
 //! What the configuration in force lets a client do.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use super::Connection;
 use crate::base::clock;
 use crate::client::{Client, ClientKind};
+use crate::command::stats::bump;
 use crate::config::OutputLimit;
 use crate::net::worker::Worker;
 use crate::resp::parser::Limits;
@@ -77,17 +79,18 @@ impl Connection {
     /// How long the connection may stay as it is: idle, or with too much waiting for its client.
     pub(super) fn time_limit(&self, worker: &Worker) -> Option<Duration> {
         let idle = worker.idle_limit(&self.client);
+        let soft = self.soft_limit_time(worker);
+        idle.into_iter().chain(soft).min()
+    }
+
+    /// How long more may wait for the client than the soft limit allows, if it does.
+    pub(super) fn soft_limit_time(&self, worker: &Worker) -> Option<Duration> {
         if self.over_soft_since_ms == 0 {
-            return idle;
+            return None;
         }
         let limit = worker.output_limit(self.client.kind());
-        let soft = Duration::from_secs(
-            limit
-                .soft_seconds
-                .saturating_add(1)
-                .min(u64::from(u32::MAX)),
-        );
-        Some(idle.map_or(soft, |idle| idle.min(soft)))
+        let seconds = limit.soft_seconds.saturating_add(1);
+        Some(Duration::from_secs(seconds.min(u64::from(u32::MAX))))
     }
 
     /// Whether there is a bound for what may ever wait for the client.
@@ -143,6 +146,24 @@ impl Connection {
             self.client.addr
         );
         false
+    }
+
+    /// Counts what was written at once.
+    #[inline]
+    pub(super) fn count_output(&self, worker: &Worker, bytes: usize) {
+        bump(&self.client.bytes_out, bytes as u64);
+        worker.count_output(bytes);
+    }
+
+    /// Gives back the room of a long queue of replies once they are sent, or shows it.
+    #[cold]
+    pub(super) fn give_back_room(&mut self, worker: &Worker) {
+        let keep = &worker.engine.clients.keep_reply_room;
+        if self.unsent.is_empty() && !keep.load(Ordering::Relaxed) {
+            self.unsent = VecDeque::new();
+        }
+        let room = self.unsent.capacity() * size_of::<Bytes>();
+        self.client.reply_room.store(room as u64, Ordering::Relaxed);
     }
 
     /// Follows what the connection takes, and has some connection closed if all together take more

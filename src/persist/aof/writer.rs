@@ -22,10 +22,19 @@ type Answer<T> = mpsc::SyncSender<T>;
 
 enum Order {
     Rotate(Rotation),
-    Configure(Policy),
+    Configure(Policy, Option<Demand>),
     Flush(Answer<io::Result<u64>>),
     /// As `Flush`, then end.
     Stop(Answer<io::Result<u64>>),
+}
+
+/// A demand for replies to wait for the disk, until the thread has heard of it.
+struct Demand(Arc<Log>);
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        self.0.durability().demand_heard();
+    }
 }
 
 impl Order {
@@ -123,13 +132,14 @@ impl Writer {
         }
     }
 
-    /// Changes the policy. Under `always`, replies wait for the disk from here on, but for those
-    /// that a step of the writer releases which is just ending under the policy before.
+    /// Changes the policy. Under `always`, replies wait for the disk from here on.
     pub fn configure(&self, policy: Policy) {
-        self.order(Order::Configure(policy));
-        if policy.fsync == Fsync::Always && !policy.no_sync_during_snapshot {
-            self.log.durability().set_need(Need::Synced);
-        }
+        let demands = policy.fsync == Fsync::Always && !policy.no_sync_during_snapshot;
+        let demand = demands.then(|| {
+            self.log.durability().demand_sync();
+            Demand(Arc::clone(&self.log))
+        });
+        self.order(Order::Configure(policy, demand));
     }
 
     /// Blocks until what the log holds now is in the file and on disk, or cannot be. Returns the
@@ -213,7 +223,10 @@ fn run(mut engine: Engine, orders: &Orders, on_fatal: &OnFatal) {
         while let Some(order) = orders.next() {
             match order {
                 Order::Rotate(rotation) => engine.rotations.push_back(rotation),
-                Order::Configure(policy) => engine.configure(policy),
+                Order::Configure(policy, demand) => {
+                    engine.configure(policy);
+                    drop(demand);
+                }
                 Order::Flush(answer) => drop(answer.send(engine.flush(now_ms()))),
                 Order::Stop(answer) => {
                     let result = engine.flush(now_ms());

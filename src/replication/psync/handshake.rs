@@ -396,6 +396,15 @@ mod tests {
         h
     }
 
+    /// A blank line, by which the primary shows that it is there, is no answer yet.
+    fn asks_for_everything(mut h: Handshake) {
+        assert_eq!(text(&mut h), "PSYNC ? -1");
+        h.handle_line(b"", 4);
+        assert_eq!(h.poll_outcome(), None);
+        h.handle_line(format!("+FULLRESYNC {ID} 77").as_bytes(), 5);
+        assert_eq!(h.poll_outcome(), Some(Outcome::Full(Some((id(), 77)))));
+    }
+
     #[test]
     fn a_replica_introduces_itself_and_asks_for_everything_when_it_knows_nothing() {
         let mut h = Handshake::new(
@@ -414,11 +423,7 @@ mod tests {
         );
         h.handle_line(b"+OK", 2);
         h.handle_line(b"+OK", 3);
-        assert_eq!(text(&mut h), "PSYNC ? -1");
-        h.handle_line(b"", 4);
-        assert_eq!(h.poll_outcome(), None);
-        h.handle_line(format!("+FULLRESYNC {ID} 77").as_bytes(), 5);
-        assert_eq!(h.poll_outcome(), Some(Outcome::Full(Some((id(), 77)))));
+        asks_for_everything(h);
     }
 
     #[test]
@@ -471,10 +476,7 @@ mod tests {
             "REPLCONF capa eof rdb-only 1 rdb-channel 1 main-ch-client-id 16 listening-port 7"
         );
         side.handle_line(b"+OK", 0);
-        assert_eq!(text(&mut side), "PSYNC ? -1");
-        side.handle_line(b"", 1);
-        side.handle_line(format!("+FULLRESYNC {ID} 194").as_bytes(), 2);
-        assert_eq!(side.poll_outcome(), Some(Outcome::Full(Some((id(), 194)))));
+        asks_for_everything(side);
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn processor_seconds() -> (f64, f64) {
     (user / per_second, system / per_second)
 }
 
-/// `# Threads`: the connections of each worker.
+/// `# Threads`: the connections of each worker, and how often it has read and written.
 pub fn threads(parts: &Parts, out: &mut String) {
     let workers = parts.engine.config.settings().network.io_threads;
     let clients = parts.engine.clients.all();
@@ -188,10 +188,11 @@ pub fn threads(parts: &Parts, out: &mut String) {
         let mine =
             |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
         let count = clients.iter().filter(mine).count();
+        let (reads, writes) = parts.engine.stats.thread_io(n);
         line(
             out,
             &format!("io_thread_{n}"),
-            format_args!("clients={count}"),
+            format_args!("clients={count},reads={reads},writes={writes}"),
         );
     }
 }

@@ -209,7 +209,23 @@ pub fn stats(parts: &Parts, out: &mut String) {
         repl.partial_err.load(Ordering::Relaxed),
     );
     keys_and_channels(parts, &t, out);
+    reads_and_writes(parts, &t, out);
     cycles(parts, out);
+}
+
+/// How often clients were read from and written to. Redis's threaded ones are those of other
+/// threads than its first.
+fn reads_and_writes(parts: &Parts, t: &Totals, out: &mut String) {
+    let (reads, writes) = parts.engine.stats.thread_io(0);
+    let beside = |all: u64, first: u64| all.saturating_sub(first);
+    for (name, n) in [
+        ("total_reads_processed", t.cycles),
+        ("total_writes_processed", t.writes),
+        ("io_threaded_reads_processed", beside(t.cycles, reads)),
+        ("io_threaded_writes_processed", beside(t.writes, writes)),
+    ] {
+        line(out, name, n);
+    }
 }
 
 /// The part of Stats that tells of the rounds of cron and of the workers.

@@ -13,6 +13,7 @@ use crate::client::{Client, ClientKind};
 use crate::command::dispatch::{FromPrimary, Scratch};
 use crate::command::engine::{Gate, PauseReason};
 use crate::command::session::{Origin, Session};
+use crate::command::spec::CommandFlags;
 use crate::oplog::durable::Need;
 use crate::oplog::effect::encode;
 use crate::persist::rdb::file::reason;
@@ -324,6 +325,7 @@ impl Follower {
                 for_aof: batch.for_aof,
                 link: s.number,
             };
+            self.repl.check_disk(&commands);
             let mut failures = Vec::new();
             let before = self.repl.engine.log.end_offset();
             let applied = self.repl.engine.apply(
@@ -420,6 +422,38 @@ impl Replication {
     /// Whether this is still the link whose stream is applied.
     fn is_followed(&self, number: u64) -> bool {
         *self.engine.gates.link.lock() == number
+    }
+
+    /// Ends the process where it may not apply what it cannot save, for then what it acknowledges
+    /// would be lost with it (`replica-ignore-disk-write-errors`).
+    fn check_disk(&self, commands: &[&[&[u8]]]) {
+        /// Between two warnings.
+        const QUIET_MS: i64 = 10_000;
+        let gates = self.engine.gates.load();
+        if !Gate::SAVE_FAILED.among(gates) && !Gate::AOF_FAILED.among(gates) {
+            return;
+        }
+        let table = &self.engine.table;
+        let writes = |args: &&[&[u8]]| {
+            let command = table.lookup(args);
+            command.is_some_and(|c| c.spec.flags.contains(CommandFlags::WRITE))
+        };
+        if !commands.iter().any(writes) {
+            return;
+        }
+        let settings = self.engine.config.current();
+        if !settings.replication.replica_ignore_disk_write_errors {
+            tracing::warn!("Replica was unable to write command to disk.");
+            std::process::exit(1);
+        }
+        let now_ms = clock::unix_ms();
+        let last_ms = self.stats.disk_warning_ms.load(Ordering::Relaxed);
+        if now_ms - last_ms > QUIET_MS {
+            self.stats.disk_warning_ms.store(now_ms, Ordering::Relaxed);
+            tracing::warn!(
+                "Replica is applying a command even though it is unable to write to disk."
+            );
+        }
     }
 
     /// A command that went well on the primary failed here: the data differ. It came behind

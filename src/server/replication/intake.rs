@@ -23,7 +23,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::base::clock;
-use crate::command::engine::Gate;
 use crate::keyspace::locks::Keyspace;
 use crate::keyspace::unit::Garbage;
 use crate::persist::rdb::Summary;
@@ -393,7 +392,9 @@ impl Serving {
     async fn beside(repl: &Arc<Replication>, same: bool) -> Serving {
         repl.stop_savers().await;
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-        if !same {
+        if same {
+            repl.engine.begin_loading_beside(clock::unix_ms());
+        } else {
             repl.engine.begin_loading(clock::unix_ms());
         }
         repl.mark_loading(same);
@@ -521,8 +522,7 @@ impl Replication {
     /// The link was cut off while a data set was about to be loaded, or was being loaded beside
     /// the present one: nobody else will say that it is not coming.
     pub(super) async fn give_up_load(&self) {
-        if !self.load.active.swap(false, Ordering::Relaxed) && !self.engine.gates.is(Gate::LOADING)
-        {
+        if !self.load.active.swap(false, Ordering::Relaxed) && !self.engine.gates.is_loading() {
             return;
         }
         self.engine.end_loading(clock::unix_ms());

@@ -31,7 +31,7 @@ mod serving;
 mod sync_files;
 mod words;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -114,6 +114,8 @@ pub struct SyncStats {
     pub bytes_out: AtomicU64,
     /// Commands of our primary that failed here.
     pub unexpected_errors: AtomicU64,
+    /// When the log last told that commands are applied which cannot be saved, Unix milliseconds.
+    pub disk_warning_ms: AtomicI64,
 }
 
 impl SyncStats {

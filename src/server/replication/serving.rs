@@ -354,16 +354,21 @@ impl Feed {
     /// Behind a mark nothing may follow before the replica has found it.
     async fn await_ack(&mut self) -> io::Result<bool> {
         while !self.replica.has_acknowledged() {
-            tokio::select! {
-                r = self.transport.readable() => {
-                    r?;
-                    self.listen()?;
-                }
-                () = self.client.outbox.woken() => self.check()?,
-                () = tokio::time::sleep(LOOK) => self.check()?,
-            }
+            self.attend().await?;
         }
         Ok(true)
+    }
+
+    /// Waits for a word of the replica, for a while at most, and heeds it.
+    async fn attend(&mut self) -> io::Result<()> {
+        tokio::select! {
+            r = self.transport.readable() => {
+                r?;
+                self.listen()
+            }
+            () = self.client.outbox.woken() => self.check(),
+            () = tokio::time::sleep(LOOK) => self.check(),
+        }
     }
 
     async fn send_file(&mut self, file: std::fs::File, size: u64) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! CLIENT LIST and CLIENT INFO: a line of `name=value` fields for each connection, in the order
 //! of Redis 8.0.
 //!
-//! Fields about buffers that do not exist here are 0: a connection shares its worker's buffers
-//! (`rbs`, `rbp`, `obl`) and owns only what the socket would not take (`oll`, `omem`).
+//! A connection shares its worker's reply buffer, so `rbp` and `obl` are 0; it owns what the socket
+//! would not take (`oll`, `omem`) and the room of a long queue of that (`rbs`).
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -147,6 +147,7 @@ struct Memory {
     arguments: u64,
     transaction: u64,
     unsent: u64,
+    reply_room: u64,
     total: u64,
 }
 
@@ -159,6 +160,7 @@ impl Memory {
                 + client.arguments.load(Relaxed),
             transaction: client.multi_bytes.load(Relaxed),
             unsent: client.unsent_bytes.load(Relaxed) + client.outbox.queued_bytes() as u64,
+            reply_room: client.reply_room.load(Relaxed),
             total: client.memory_bytes() + running.iter().map(|a| a.len() as u64).sum::<u64>(),
         }
     }
@@ -168,7 +170,7 @@ impl Memory {
         field("qbuf-free", &self.query_free);
         field("argv-mem", &self.arguments);
         field("multi-mem", &self.transaction);
-        field("rbs", &0);
+        field("rbs", &self.reply_room);
         field("rbp", &0);
         field("obl", &0);
         field("oll", &u64::from(self.unsent > 0));

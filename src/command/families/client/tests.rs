@@ -201,6 +201,32 @@ fn a_load_is_told_only_when_it_lasts() {
 }
 
 #[test]
+fn beside_a_load_runs_only_what_may() {
+    let mut t = TestServer::new();
+    t.run("SET k v");
+    t.engine.begin_loading_beside(1_700_000_000_000);
+    let mut c = t.client();
+    assert_eq!(c.paused_ms("BGSAVE"), Some(250), "it may be over");
+    t.advance(250);
+    let loading = "-LOADING Redis is loading the dataset in memory";
+    t.expect(&[
+        ("GET k", r#""v""#),
+        ("REPLICAOF NO ONE", loading),
+        ("BGSAVE", loading),
+        ("MULTI", "+OK"),
+        ("GET k", "+QUEUED"),
+        ("SAVE", loading),
+        (
+            "EXEC",
+            "-EXECABORT Transaction discarded because of previous errors.",
+        ),
+        ("CONFIG SET repl-diskless-load disabled", loading),
+    ]);
+    t.engine.end_loading(1_700_000_000_250);
+    assert_eq!(t.run("REPLICAOF NO ONE"), "+OK");
+}
+
+#[test]
 fn nobody_waits_to_be_unblocked() {
     let mut t = TestServer::new();
     assert_eq!(t.run("CLIENT UNBLOCK 1"), ":0");

@@ -5,9 +5,13 @@
 //! Without patterns the order depends on one value alone: its handle is cloned and everything else
 //! happens when the locks are released, on a helper thread if it is large. With patterns every
 //! shard is locked, because the keys they lead to are not known beforehand: the weights of BY and
-//! what GET leads to are read under the locks, so that they are of one instant. Of many elements
-//! those within LIMIT are chosen first, which is not yet sorting; the sorting and the writing
-//! happen outside, with STORE on a thread of its own ([`store`]).
+//! what GET leads to are read under the locks, so that they are of one instant. To let go of the
+//! locks between pieces would be to compare weights of different instants: where a transaction
+//! exchanges two of them, both could be seen alike, and the order would be none that the data ever
+//! had. SORT is atomic in Redis, and clients build on that.
+//!
+//! Of many elements those within LIMIT are chosen first, which is not yet sorting; the sorting and
+//! the writing happen outside, with STORE on a thread beside the workers ([`store`]).
 //!
 //! Fields of hashes that are met and due are removed, as by any command that reads them.
 //!

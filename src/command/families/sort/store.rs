@@ -1,10 +1,11 @@
 //! SORT with STORE: the sorted elements become a list.
 //!
 //! Of few elements this is part of the unit that read them, and the effect is the command itself.
-//! Many are sorted, and their list is made, on a thread of its own while no lock is held
+//! Many are sorted, and their list is made, on a thread beside the workers while no lock is held
 //! ([`later`]); only the finished list is put in its place under the target's lock. Between the
 //! reading and the storing other commands run, so the effect is then not the command, which might
-//! come to something else on a replica, but the list: DEL and RPUSH in a transaction.
+//! come to something else on a replica, but the list: DEL and RPUSH in a transaction. And the
+//! server may have changed meanwhile: what would forbid a write now forbids the storing.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::base::clock;
 use crate::command::ctx::{CommandError, Ctx, Later, Outcome};
 use crate::command::engine::{Engine, Gate};
 use crate::command::limits;
+use crate::command::spec::CommandFlags;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::{Expiry, NotifyClass, Unit};
@@ -175,8 +177,10 @@ impl Job {
         mask.add_hash(hash::of(target));
         let mut effects = UnitEffects::new();
         loop {
+            // Making room locks shards.
+            let room = engine.make_room(&engine.config.current()).gate();
             let put = engine.in_unit(mask, &mut effects, |unit| {
-                self.put(engine, unit, &list, &encoded)
+                self.put(engine, unit, &list, &encoded, room)
             });
             match put {
                 Some(dirty) => {
@@ -188,14 +192,15 @@ impl Job {
         }
     }
 
-    /// Puts the list in its place: how many changes that was, or `None` while clients are held
-    /// back.
+    /// Puts the list in its place, if an ordinary write might: how many changes that was, or `None`
+    /// while clients are held back.
     fn put(
         &self,
         engine: &Engine,
         unit: &mut Unit<'_>,
         list: &List,
         encoded: &Encoded,
+        room: u32,
     ) -> Option<Result<u64, CommandError>> {
         if engine.pause.is_on(clock::unix_ms()) {
             return None;
@@ -203,6 +208,11 @@ impl Job {
         // What it was when the command came may have changed.
         if engine.gates.is(Gate::REPLICA) {
             return Some(Err(CommandError::new(errors::READ_ONLY)));
+        }
+        let flags = CommandFlags::WRITE.union(CommandFlags::DENYOOM);
+        if let Err(refusal) = engine.check_late_write(flags, room) {
+            let text = String::from_utf8_lossy(&refusal).into_owned();
+            return Some(Err(CommandError::new(text)));
         }
         let before = unit.counters.dirty;
         if put(unit, self.db, &self.target, list.clone()) && unit.options.log {

@@ -217,18 +217,12 @@ impl Feed {
         let main = Arc::clone(&joined.0);
         let mut deliveries = self.repl.request_full(&self.replica, Some(main));
         self.deliver(&mut deliveries).await?;
+        joined.0.replica.heard(clock::unix_ms());
         joined.0.has_data_set.store(true, Ordering::Release);
         // The replica closes it, so that nothing is lost on the way.
         let sent = Instant::now();
         while sent.elapsed() < self.timeout() {
-            tokio::select! {
-                r = self.transport.readable() => {
-                    r?;
-                    self.listen()?;
-                }
-                () = self.client.outbox.woken() => self.check()?,
-                () = tokio::time::sleep(LOOK) => self.check()?,
-            }
+            self.attend().await?;
         }
         Ok(())
     }

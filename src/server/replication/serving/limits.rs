@@ -26,8 +26,10 @@ impl Feed {
             return Err(gone("killed"));
         }
         let online = self.replica.state() == ReplicaState::Online;
-        let silent_ms = self.replica.lag_ms(clock::unix_ms());
-        if online
+        // One that has been sent its data set says that it is busy with it, or what it has.
+        let must_speak = online || self.main.as_ref().is_some_and(|m| m.has_data_set());
+        let silent_ms = self.replica.silent_ms(clock::unix_ms());
+        if must_speak
             && !self.replica.traits.pre_psync
             && u128::from(silent_ms.unsigned_abs()) > self.timeout().as_millis() + 1000
         {

@@ -1,0 +1,93 @@
+//! Clients that do not read what they asked for.
+
+use crate::support::{Client, Server, Setup, wait_until};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn server_with_a_big_value() -> Server {
+    let server = Setup::russet().start();
+    server.client().ok(&["SET", "big", &"v".repeat(1 << 20)]);
+    server
+}
+
+/// Connects under a name, and asks for so many big values, without reading any.
+fn ask(server: &Server, name: &str, values: usize, then: &str) -> Client {
+    let mut client = server.client();
+    client.ok(&["CLIENT", "SETNAME", name]);
+    let requests = "GET big\r\n".repeat(values) + then;
+    client.send_bytes(requests.as_bytes()).unwrap();
+    client
+}
+
+/// A field of a connection's line in CLIENT LIST.
+fn field(control: &mut Client, name: &str, field: &str) -> Option<u64> {
+    let list = control.text(&["CLIENT", "LIST"]);
+    let line = list
+        .lines()
+        .find(|l| l.contains(&format!("name={name} ")))?;
+    let prefix = format!("{field}=");
+    let value = line.split(' ').find_map(|f| f.strip_prefix(&prefix));
+    Some(value.unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_soft_limit_ends_a_client_that_waits_in_a_blocking_command() {
+    let server = server_with_a_big_value();
+    let mut control = server.client();
+    control.ok(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "normal 0 1mb 1",
+    ]);
+    let _slow = ask(&server, "slow", 64, "BLPOP nothing 0\r\n");
+    wait_until("the client to block", SOON, || {
+        control.info("blocked_clients") == "1"
+    });
+    wait_until("the soft limit to be over", SOON, || {
+        field(&mut control, "slow", "id").is_none()
+    });
+}
+
+#[test]
+fn a_client_that_waits_in_a_blocking_command_is_sent_what_it_had_asked_for() {
+    let server = server_with_a_big_value();
+    let mut client = ask(&server, "late", 64, "BLPOP nothing 0\r\n");
+    let mut control = server.client();
+    wait_until("the client to block", SOON, || {
+        control.info("blocked_clients") == "1"
+    });
+    for _ in 0..64 {
+        client.receive().unwrap();
+    }
+}
+
+#[test]
+fn the_room_of_a_long_queue_of_replies_is_given_back_unless_debug_forbids_it() {
+    let server = server_with_a_big_value();
+    let mut control = server.client();
+    for (resizing, is_kept) in [("1", false), ("0", true), ("1", false)] {
+        control.ok(&["DEBUG", "REPLYBUFFER", "RESIZING", resizing]);
+        let mut client = ask(&server, "queue", 200, "");
+        wait_until("replies to queue up", SOON, || {
+            field(&mut control, "queue", "rbs") > Some(0)
+        });
+        for _ in 0..200 {
+            client.receive().unwrap();
+        }
+        // The last of it is still being sent when the last reply is here.
+        if is_kept {
+            client.text(&["PING"]);
+            assert!(field(&mut control, "queue", "rbs") > Some(0));
+        } else {
+            wait_until("the room to be given back", SOON, || {
+                field(&mut control, "queue", "rbs") == Some(0)
+            });
+        }
+        drop(client);
+        wait_until("the client to be gone", SOON, || {
+            field(&mut control, "queue", "id").is_none()
+        });
+    }
+}
