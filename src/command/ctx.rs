@@ -188,6 +188,11 @@ impl Ctx<'_> {
         self.unit.exists(self.session.db, key)
     }
 
+    /// Notes a look at `key` by a command that then leaves its value as it is.
+    pub fn touch(&mut self, key: &[u8]) {
+        self.unit.touch(self.session.db, key);
+    }
+
     /// Sets a string.
     #[inline]
     pub fn set_bytes(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {

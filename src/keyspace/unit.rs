@@ -180,6 +180,24 @@ impl<'a> Unit<'a> {
         Some(entry.into_ref())
     }
 
+    /// The access bits of an entry that had `old` and is used now by this unit.
+    #[inline]
+    fn touched(&self, old: u32) -> u32 {
+        if self.no_touch {
+            old
+        } else {
+            self.options.touched(old)
+        }
+    }
+
+    /// Notes that a key was looked up to be written, by a command that then changes nothing of its
+    /// value.
+    pub fn touch(&mut self, db: usize, key: &[u8]) {
+        if let Some(old) = self.peek(db, key).map(EntryRef::access) {
+            self.set_access(db, key, self.touched(old));
+        }
+    }
+
     /// The value of a key, counted as a read.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<ValueRef<'_>> {
@@ -287,9 +305,13 @@ impl<'a> Unit<'a> {
                 .and_then(EntryRef::expire_ms),
         };
         let old = shard.db(db).and_then(|d| d.table.entry(pos));
+        let touched = |old: EntryRef<'_>| match self.no_touch {
+            true => old.access(),
+            false => self.options.touched(old.access()),
+        };
         let meta = Meta {
             expire_ms,
-            access: old.map_or(access, |old| self.options.touched(old.access())),
+            access: old.map_or(access, touched),
             mark: false,
         };
         if let Some(old) = shard.replace(db, pos, key, value, meta) {

@@ -23,7 +23,7 @@ mod replies;
 
 use crate::support::{Client, Dice, Reply, Server, Setup, encode, rounds};
 use crate::workload::{
-    ALL_AND_DOUBLES, ALL_OF_REDIS_8, Family, Request, all_keys, command, is_unordered,
+    Family, Request, all_and_doubles, all_keys, all_of_redis_8, command, is_unordered,
 };
 use bytes::BytesMut;
 use replies::{Protocol, contents};
@@ -125,9 +125,9 @@ fn random_commands_are_answered_as_redis_answers_them() {
     let theirs = peer.map_or_else(Setup::redis, Setup::program).start();
     let of_redis_8 = theirs.client().info("redis_version").starts_with("8.");
     let (ours, families) = if of_redis_8 {
-        (Setup::russet(), ALL_OF_REDIS_8)
+        (Setup::russet(), all_of_redis_8())
     } else {
-        (Setup::russet_for_redis_7_0(), ALL_AND_DOUBLES)
+        (Setup::russet_for_redis_7_0(), all_and_doubles())
     };
     let ours = ours.start();
     let extra = rounds("RUSSET_DIFFERENTIAL_SEED", 0) as u64;
@@ -146,7 +146,7 @@ fn random_commands_are_answered_as_redis_answers_them() {
         let mut run = Run {
             seed,
             protocol,
-            families,
+            families: families.clone(),
             of_redis_8,
             dice: Dice::new(seed),
             sides,
@@ -164,7 +164,7 @@ fn random_commands_are_answered_as_redis_answers_them() {
 struct Run {
     seed: u64,
     protocol: Protocol,
-    families: &'static [Family],
+    families: Vec<Family>,
     /// Whether the peer is Redis 8.
     of_redis_8: bool,
     dice: Dice,
@@ -234,7 +234,7 @@ impl Run {
     /// Redis 8 large ones alone keep the sign of a zero: so they are not sorted there.
     fn command(&mut self) -> Request {
         loop {
-            let request = command(&mut self.dice, self.families);
+            let request = command(&mut self.dice, &self.families);
             let sorts = self.of_redis_8 && request[0].starts_with(b"SORT");
             if !(sorts && matches!(request[1][0], b'x' | b'z' | b'g')) {
                 return request;

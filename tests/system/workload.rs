@@ -53,41 +53,15 @@ pub const ALL: &[Family] = &[
 ];
 
 /// All of them, where scores may be written in different ways.
-pub const ALL_AND_DOUBLES: &[Family] = &[
-    Family::Strings,
-    Family::Hashes,
-    Family::Keys,
-    Family::Expiry,
-    Family::Lists,
-    Family::Sets,
-    Family::SortedSets,
-    Family::SortedSets,
-    Family::Streams,
-    Family::Bitmaps,
-    Family::HyperLogLogs,
-    Family::Sort,
-    Family::Geo,
-    Family::Doubles,
-];
+pub fn all_and_doubles() -> Vec<Family> {
+    [ALL, &[Family::SortedSets, Family::Doubles]].concat()
+}
 
 /// All of them, and what Redis 7.0 does not have.
-pub const ALL_OF_REDIS_8: &[Family] = &[
-    Family::Strings,
-    Family::Hashes,
-    Family::Keys,
-    Family::Expiry,
-    Family::Lists,
-    Family::Sets,
-    Family::SortedSets,
-    Family::Streams,
-    Family::Bitmaps,
-    Family::HyperLogLogs,
-    Family::Sort,
-    Family::Geo,
-    Family::Doubles,
-    Family::OfRedis8,
-    Family::OfRedis8,
-];
+pub fn all_of_redis_8() -> Vec<Family> {
+    let new: &[Family] = &[Family::OfRedis8, Family::OfRedis8];
+    [all_and_doubles().as_slice(), new].concat()
+}
 
 /// Whether what a reply to this request holds comes in no particular order.
 pub fn is_unordered(request: &Request) -> bool {

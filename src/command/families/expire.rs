@@ -128,6 +128,7 @@ fn set_expiry(
         Some(present) => conditions.allow(present, at_ms),
     };
     reply.int(i64::from(allowed));
+    ctx.touch(key);
     if !allowed {
         return Ok(Effect::None);
     }
@@ -210,6 +211,7 @@ pub fn persist(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
         return Err(CommandError::SYNTAX);
     };
     let db = ctx.db();
+    ctx.touch(key);
     if ctx.unit.expire_of(db, key).flatten().is_none() {
         reply.int(0);
         return Ok(Effect::None);

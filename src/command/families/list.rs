@@ -13,7 +13,7 @@ use crate::oplog::effect::Effect;
 use crate::resp::errors;
 use crate::resp::reply::Reply;
 
-use super::{Family, Locks};
+use super::{Family, Locks, notify_removal, removal};
 
 mod blocking;
 mod moves;
@@ -83,13 +83,6 @@ fn push_event(end: End) -> &'static str {
     match end {
         End::Head => "lpush",
         End::Tail => "rpush",
-    }
-}
-
-fn notify_removal(ctx: &mut Ctx<'_>, event: &'static str, key: &[u8], emptied: bool) {
-    ctx.notify(NotifyClass::LIST, event, key);
-    if emptied {
-        ctx.notify(NotifyClass::GENERIC, "del", key);
     }
 }
 
@@ -275,13 +268,7 @@ fn lrem(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         let n = list.remove(limits, value, most, from);
         (n, n as u64)
     })?;
-    let (removed, emptied) = removed.unwrap_or((0, false));
-    reply.len_int(removed);
-    if removed == 0 {
-        return Ok(Effect::None);
-    }
-    notify_removal(ctx, "lrem", key, emptied);
-    Ok(Effect::Verbatim)
+    removal(ctx, (NotifyClass::LIST, "lrem"), key, removed, reply)
 }
 
 /// `LTRIM key start stop`
@@ -307,7 +294,7 @@ fn ltrim(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         let db = ctx.db();
         ctx.unit.signal(db, key);
     }
-    notify_removal(ctx, "ltrim", key, emptied);
+    notify_removal(ctx, (NotifyClass::LIST, "ltrim"), key, emptied);
     Ok(if removed > 0 {
         Effect::Verbatim
     } else {

@@ -27,10 +27,12 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+use crate::keyspace::unit::NotifyClass;
 use crate::keyspace::value::packed::Elem;
+use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
-use super::ctx::Handler;
+use super::ctx::{Ctx, Handler, Outcome};
 use super::multi;
 
 /// What a command's unit locks before it runs.
@@ -126,6 +128,37 @@ pub fn help(args: &[&[u8]], lines: &[&str], reply: &mut Reply) {
 /// The argument at `at`; nothing where there is none, which arity rules out.
 fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
     args.get(at).copied().unwrap_or_default()
+}
+
+/// Tells that elements left `key`, and whether nothing was left of it.
+fn notify_removal(
+    ctx: &mut Ctx<'_>,
+    (class, event): (NotifyClass, &'static str),
+    key: &[u8],
+    emptied: bool,
+) {
+    ctx.notify(class, event, key);
+    if emptied {
+        ctx.notify(NotifyClass::GENERIC, "del", key);
+    }
+}
+
+/// The end of a command that removed elements of `key`: `removed` says how many, and whether
+/// nothing was left; nothing where there was no key.
+fn removal(
+    ctx: &mut Ctx<'_>,
+    event: (NotifyClass, &'static str),
+    key: &[u8],
+    removed: Option<(usize, bool)>,
+    reply: &mut Reply,
+) -> Outcome {
+    let (removed, emptied) = removed.unwrap_or((0, false));
+    reply.len_int(removed);
+    if removed == 0 {
+        return Ok(Effect::None);
+    }
+    notify_removal(ctx, event, key, emptied);
+    Ok(Effect::Verbatim)
 }
 
 /// Writes an element of a collection as a bulk string.

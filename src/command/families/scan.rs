@@ -6,13 +6,13 @@
 //! SCAN locks a shard at a time, and for a few hundred keys at a time. The keys that are due among
 //! those it comes by are removed, with their effects, in a unit of their own at the end.
 
-use super::{Family, Locks};
+use super::{Family, Locks, arg};
 use crate::base::glob;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::ExpiryMode;
-use crate::keyspace::value::ValueKind;
+use crate::keyspace::value::{Collection, Value, ValueKind};
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
 use crate::resp::reply::Reply;
@@ -46,9 +46,71 @@ enum TypeFilter {
     Nothing,
 }
 
+/// One call of HSCAN, SSCAN or ZSCAN.
+pub struct Walk {
+    /// Where it begins.
+    pub cursor: u64,
+    /// About how many elements to look at, 1 at least.
+    pub count: usize,
+    /// What the elements are to match, if anything.
+    pub pattern: Option<Vec<u8>>,
+    /// Fields without their values.
+    pub no_values: bool,
+}
+
+impl Walk {
+    /// Whether an element is wanted.
+    pub fn wants(&self, element: &[u8]) -> bool {
+        let pattern = self.pattern.as_deref();
+        pattern.is_none_or(|p| glob::matches(p, element, false))
+    }
+}
+
+/// Walks count of more elements than this when the locks are released.
+const DEFER_ABOVE: usize = 512;
+
+/// HSCAN, SSCAN and ZSCAN: `show` replies for a collection that is there, now, or when the locks
+/// are released if it is to look at many elements.
+pub fn walk<T: Collection>(
+    ctx: &mut Ctx<'_>,
+    args: &[&[u8]],
+    what: Scanned,
+    reply: &mut Reply,
+    show: impl FnOnce(&T, &Walk, &mut Reply) + Send + 'static,
+) -> Outcome {
+    let cursor = parse_cursor(arg(args, 2))?;
+    let Some(collection) = ctx.read_as::<T>(arg(args, 1))? else {
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(Effect::None);
+    };
+    // Only what is there has its options looked at, as in Redis.
+    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), what)?;
+    let walk = Walk {
+        cursor,
+        count: options.count,
+        pattern: options.pattern.map(<[u8]>::to_vec),
+        no_values: options.no_values,
+    };
+    if walk.count <= DEFER_ABOVE {
+        show(collection, &walk, reply);
+        return Ok(Effect::None);
+    }
+    let value: Value = collection.clone().into();
+    let elements = walk.count.min(value.as_ref().elements());
+    let write = move |reply: &mut Reply| {
+        if let Some(collection) = T::from_ref(value.as_ref()) {
+            show(collection, &walk, reply);
+        }
+    };
+    reply.deferred_of(elements, Box::new(write));
+    Ok(Effect::None)
+}
+
 /// The options behind the cursor.
 #[derive(Clone, Copy, Debug)]
-pub struct ScanOptions<'a> {
+struct ScanOptions<'a> {
     /// `MATCH`; `None` if everything matches.
     pub pattern: Option<&'a [u8]>,
     /// `COUNT`: about how many elements to look at, 1 at least.
@@ -134,7 +196,7 @@ fn type_filter(name: &[u8]) -> TypeFilter {
 ///
 /// # Errors
 /// `ERR invalid cursor`.
-pub fn parse_cursor(arg: &[u8]) -> Result<u64, CommandError> {
+fn parse_cursor(arg: &[u8]) -> Result<u64, CommandError> {
     let digits = arg.trim_ascii_start();
     let digits = digits.strip_prefix(b"+").unwrap_or(digits);
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);

@@ -7,7 +7,7 @@
 //! One refusal is ours: a negative count of SRANDMEMBER asks for a reply of any length, whatever
 //! the set's size, and beyond [`MAX_REPEATED`] it is out of range.
 
-use crate::base::{glob, num};
+use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::families::{arg, bulk};
 use crate::command::limits;
@@ -18,8 +18,8 @@ use crate::oplog::effect::{Effect, Encoded};
 use crate::resp::errors;
 use crate::resp::reply::Reply;
 
-use super::scan::{ScanOptions, Scanned, parse_cursor};
-use super::{Family, Locks};
+use super::scan::{Scanned, Walk, walk};
+use super::{Family, Locks, notify_removal, removal};
 
 /// The family.
 pub const HANDLERS: Family = &[
@@ -96,20 +96,7 @@ fn srem(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         let n = members.iter().filter(|m| set.remove(**m)).count();
         (n, n as u64)
     })?;
-    let (removed, emptied) = removed.unwrap_or((0, false));
-    reply.len_int(removed);
-    if removed == 0 {
-        return Ok(Effect::None);
-    }
-    notify_removal(ctx, "srem", key, emptied);
-    Ok(Effect::Verbatim)
-}
-
-fn notify_removal(ctx: &mut Ctx<'_>, event: &'static str, key: &[u8], emptied: bool) {
-    ctx.notify(NotifyClass::SET, event, key);
-    if emptied {
-        ctx.notify(NotifyClass::GENERIC, "del", key);
-    }
+    removal(ctx, (NotifyClass::SET, "srem"), key, removed, reply)
 }
 
 /// `SCARD key`
@@ -169,7 +156,7 @@ fn spop(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         reply.null();
         return Ok(Effect::None);
     };
-    notify_removal(ctx, "spop", key, emptied);
+    notify_removal(ctx, (NotifyClass::SET, "spop"), key, emptied);
     reply.bulk(&member);
     Ok(ctx.rewritten(&[b"SREM", key, &member]))
 }
@@ -188,7 +175,7 @@ fn spop_count(ctx: &mut Ctx<'_>, key: &[u8], count: usize, reply: &mut Reply) ->
         reply.set(0);
         return Ok(Effect::None);
     };
-    notify_removal(ctx, "spop", key, emptied);
+    notify_removal(ctx, (NotifyClass::SET, "spop"), key, emptied);
     let effect = if emptied {
         let lazy = ctx.settings.memory.lazyfree_lazy_server_del;
         ctx.rewritten(&[if lazy { b"UNLINK" } else { b"DEL" }, key])
@@ -281,13 +268,17 @@ fn smove(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     ctx.lookup::<Set>(destination)?;
     reply.int(i64::from(there));
     if !there || source == destination {
+        ctx.touch(source);
+        if source != destination {
+            ctx.touch(destination);
+        }
         return Ok(Effect::None);
     }
     let limits = limits::set(ctx.settings);
     let removed = ctx.update::<Set, _>(source, Missing::Skip, |set| (set.remove(member), 1))?;
     notify_removal(
         ctx,
-        "srem",
+        (NotifyClass::SET, "srem"),
         source,
         removed.is_some_and(|(_, emptied)| emptied),
     );
@@ -450,32 +441,14 @@ fn sintercard(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 
 /// `SSCAN key cursor [MATCH pattern] [COUNT count]`
 fn sscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let cursor = parse_cursor(arg(args, 2))?;
-    let Some(set) = ctx.read_as::<Set>(arg(args, 1))? else {
-        reply.array(2);
-        reply.bulk(b"0");
-        reply.array(0);
-        return Ok(Effect::None);
-    };
-    // Only a set that is there has its options looked at, as in Redis.
-    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Members)?;
-    if options.count <= DEFER_ABOVE {
-        scan(set, cursor, options.count, options.pattern, reply);
-        return Ok(Effect::None);
-    }
-    let (set, count) = (set.clone(), options.count);
-    let pattern = options.pattern.map(<[u8]>::to_vec);
-    let elements = count.min(set.len());
-    let write = move |reply: &mut Reply| scan(&set, cursor, count, pattern.as_deref(), reply);
-    reply.deferred_of(elements, Box::new(write));
-    Ok(Effect::None)
+    walk::<Set>(ctx, args, Scanned::Members, reply, scan)
 }
 
-fn scan(set: &Set, cursor: u64, count: usize, pattern: Option<&[u8]>, reply: &mut Reply) {
+fn scan(set: &Set, walk: &Walk, reply: &mut Reply) {
     let mut buffer = itoa::Buffer::new();
     let mut found: Vec<Elem<'_>> = Vec::new();
-    let next = set.scan(cursor, count, |member| {
-        if pattern.is_none_or(|p| glob::matches(p, member.to_bytes(&mut buffer), false)) {
+    let next = set.scan(walk.cursor, walk.count, |member| {
+        if walk.wants(member.to_bytes(&mut buffer)) {
             found.push(member);
         }
     });

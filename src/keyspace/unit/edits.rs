@@ -28,12 +28,11 @@ impl Unit<'_> {
                 Missing::Create => Some((self.create(db, hash, key, change), false)),
             });
         };
-        let touch = !self.no_touch;
-        let options = &self.options;
+        let (no_touch, options) = (self.no_touch, &self.options);
         let Some(shard) = self.locked.shard_for(hash) else {
             return Ok(None);
         };
-        let touched = |old| if touch { options.touched(old) } else { old };
+        let touched = |old| if no_touch { old } else { options.touched(old) };
         match shard.edit_collection(db, pos, key, touched, change) {
             CollectionEdit::Gone => Ok(None),
             CollectionEdit::OtherType => Err(WrongType),
@@ -89,7 +88,8 @@ impl Unit<'_> {
         change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, WrongType> {
         let hash = self.hash(key);
-        let options = self.options;
+        let (no_touch, options) = (self.no_touch, self.options);
+        let touched = |old| if no_touch { old } else { options.touched(old) };
         let Some(pos) = self.live(db, hash, key) else {
             let mut bytes = Vec::new();
             let (result, changed) = change(&mut bytes);
@@ -113,11 +113,13 @@ impl Unit<'_> {
             let (result, changed) = change(&mut bytes);
             if changed {
                 self.set_value(db, key, Value::Str(Str::Heap(bytes.into())), Expiry::Keep);
+            } else {
+                self.touch(db, key);
             }
             return Ok(result);
         }
         let edited = shard.edit(db, pos, key, |mut e| {
-            e.set_access(options.touched(e.as_ref().access()));
+            e.set_access(touched(e.as_ref().access()));
             match e.heap() {
                 Some(shared) => {
                     let bytes = std::sync::Arc::make_mut(shared);
@@ -156,9 +158,10 @@ impl Unit<'_> {
     ) -> Option<Result<i64, E>> {
         let hash = self.hash(key);
         let pos = self.live(db, hash, key)?;
-        let options = &self.options;
+        let (no_touch, options) = (self.no_touch, &self.options);
+        let touched = |old| if no_touch { old } else { options.touched(old) };
         let done = self.locked.shard_for(hash)?.edit(db, pos, key, |mut e| {
-            let access = options.touched(e.as_ref().access());
+            let access = touched(e.as_ref().access());
             let Some(current) = e.reborrow().int() else {
                 return (None, Edited::NOTHING);
             };

@@ -51,7 +51,18 @@ impl Unit<'_> {
 
     /// Puts a value at a key as a new one: what was there before goes, with its expiry, and event
     /// `new` is told in any case.
-    pub fn place(&mut self, (db, key): Place<'_>, value: Value, expire_ms: Option<i64>) {
+    pub fn place(&mut self, to: Place<'_>, value: Value, expire_ms: Option<i64>) {
+        self.place_used(to, value, expire_ms, self.options.access);
+    }
+
+    /// As [`Unit::place`], with what tells how the key was used.
+    fn place_used(
+        &mut self,
+        (db, key): Place<'_>,
+        value: Value,
+        expire_ms: Option<i64>,
+        access: u32,
+    ) {
         let hash = self.hash(key);
         let found = self.live(db, hash, key);
         if found.is_none() {
@@ -63,7 +74,7 @@ impl Unit<'_> {
         let old = found.and_then(|pos| shard.remove(db, pos));
         let meta = Meta {
             expire_ms,
-            access: self.options.access,
+            access,
             mark: false,
         };
         shard.insert(db, hash, key, NewValue::Value(value), meta);
@@ -108,7 +119,8 @@ impl Unit<'_> {
             return false;
         };
         let expire_ms = entry.as_ref().expire_ms();
-        self.place(to, entry.into_value(), expire_ms);
+        let access = self.touched(entry.as_ref().access());
+        self.place_used(to, entry.into_value(), expire_ms, access);
         // Taking and placing count one change each; together they are one.
         self.counters.dirty -= 1;
         true

@@ -144,6 +144,7 @@ fn hsetnx(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         Met::Nothing => {}
         Met::Due => expire(ctx, key, &[field]),
         Met::Field(_) => {
+            ctx.touch(key);
             reply.int(0);
             return Ok(Effect::None);
         }

@@ -1,8 +1,8 @@
 //! Reads of many fields: all of them, random ones, and a scan. Fields that are due are passed over.
 
-use super::super::scan::{ScanOptions, Scanned, parse_cursor};
+use super::super::scan::{Scanned, Walk, walk};
 use super::{arg, bulk};
-use crate::base::{glob, num, random};
+use crate::base::{num, random};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::keyspace::value::hash::{Hash, Record};
 use crate::keyspace::value::packed::Elem;
@@ -207,74 +207,36 @@ fn random_fields(hash: &Hash, now_ms: i64, count: i64, with_values: bool, reply:
 
 /// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
 pub(super) fn hscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let cursor = parse_cursor(arg(args, 2))?;
     let now_ms = ctx.unit.fields_now();
-    let Some(hash) = ctx.read_as::<Hash>(arg(args, 1))? else {
-        reply.array(2);
-        reply.bulk(b"0");
-        reply.array(0);
-        return Ok(Effect::None);
-    };
-    // Only a hash that is there has its options looked at, as in Redis.
-    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Fields)?;
-    let (count, no_values) = (options.count, options.no_values);
-    if count <= DEFER_ABOVE {
-        let wanted = Wanted {
-            pattern: options.pattern,
-            now_ms,
-            no_values,
-        };
-        scan(hash, cursor, count, wanted, reply);
-        return Ok(Effect::None);
-    }
-    let hash = hash.clone();
-    let pattern = options.pattern.map(<[u8]>::to_vec);
-    let elements = count.min(hash.len());
-    let write = move |r: &mut Reply| {
-        let wanted = Wanted {
-            pattern: pattern.as_deref(),
-            now_ms,
-            no_values,
-        };
-        scan(&hash, cursor, count, wanted, r);
-    };
-    reply.deferred_of(elements, Box::new(write));
-    Ok(Effect::None)
+    walk::<Hash>(
+        ctx,
+        args,
+        Scanned::Fields,
+        reply,
+        move |hash, walk, reply| {
+            scan(hash, walk, now_ms, reply);
+        },
+    )
 }
 
-/// What a scan shows.
-struct Wanted<'p> {
-    pattern: Option<&'p [u8]>,
-    now_ms: i64,
-    no_values: bool,
-}
-
-fn scan(hash: &Hash, cursor: u64, count: usize, wanted: Wanted<'_>, reply: &mut Reply) {
-    let Wanted {
-        pattern,
-        now_ms,
-        no_values,
-    } = wanted;
+fn scan(hash: &Hash, walk: &Walk, now_ms: i64, reply: &mut Reply) {
     let mut buffer = itoa::Buffer::new();
     let mut found = Vec::new();
-    let next = hash.scan(cursor, count, |record| {
-        if record.is_due(now_ms) {
-            return;
-        }
-        if pattern.is_none_or(|p| glob::matches(p, record.key.to_bytes(&mut buffer), false)) {
+    let next = hash.scan(walk.cursor, walk.count, |record| {
+        if !record.is_due(now_ms) && walk.wants(record.key.to_bytes(&mut buffer)) {
             found.push(record);
         }
     });
     reply.array(2);
     reply.bulk(itoa::Buffer::new().format(next).as_bytes());
-    reply.array(if no_values {
+    reply.array(if walk.no_values {
         found.len()
     } else {
         found.len() * 2
     });
     for record in found {
         bulk(reply, record.key);
-        if !no_values {
+        if !walk.no_values {
             bulk(reply, record.value);
         }
     }

@@ -165,6 +165,7 @@ pub fn renamenx(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
 
 fn rename_present(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8]) -> Effect {
     if from == to {
+        ctx.touch(from);
         return Effect::None;
     }
     let db = ctx.db();

@@ -359,6 +359,71 @@ fn looks_that_leave_no_trace_do_not_move_the_access_time() {
     assert_eq!(t.run("OBJECT IDLETIME k"), ":0");
 }
 
+/// As Redis 8.0 does it, where a look by a client that set NO-TOUCH leaves the time as it is, and
+/// any other look for a command that may write moves it, whether or not it writes then.
+#[test]
+fn writes_move_the_access_time_unless_the_client_leaves_no_trace() {
+    let mut t = TestServer::new();
+    let values = [
+        (
+            "SET k 10",
+            "INCR k|DECRBY k 3|INCRBYFLOAT k 1.5|APPEND k 1|SET k 11|SET k 11 KEEPTTL",
+        ),
+        (
+            "SET k 10",
+            "SET k 5 XX GET|GETSET k 3|SETRANGE k 0 9|SETBIT k 3 1|SETBIT k 3 0",
+        ),
+        (
+            "SET k 10",
+            "SETEX k 100 1|MSET k 3|SETNX k 1|SET k 1 NX|MSETNX k 1 l 2|EXPIRE k 100",
+        ),
+        (
+            "SET k 10",
+            "PERSIST k|EXPIRE k 100 XX|BITFIELD k SET u8 0 3|BITOP NOT k k|RENAME k k",
+        ),
+        (
+            "SET k hello",
+            "APPEND k x|SETRANGE k 1 z|SETBIT k 1 1|GETEX k",
+        ),
+        (
+            "RPUSH k a b c",
+            "LPUSH k z|LSET k 0 q|LREM k 0 zz|SET k v|SORT k ALPHA STORE k",
+        ),
+        (
+            "SADD k a b",
+            "SADD k a|SREM k x|SMOVE k l x|SMOVE k k a|SINTERSTORE k k",
+        ),
+        (
+            "ZADD k 1 a 2 b",
+            "ZADD k 1 a|ZINCRBY k 1 a|ZREM k x|ZRANGESTORE k k 0 -1",
+        ),
+        (
+            "HSET k f 1",
+            "HSETNX k f 2|HINCRBY k f 1|HDEL k x|HEXPIRE k 100 FIELDS 1 f",
+        ),
+    ];
+    for (value, lines) in values {
+        for line in lines.split('|') {
+            for (no_touch, idle) in [(true, ":9"), (false, ":0")] {
+                t.run("FLUSHALL");
+                t.run(value);
+                t.advance(9000);
+                t.session.no_touch = no_touch;
+                let reply = t.run(line);
+                assert!(!reply.starts_with('-'), "{line}: {reply}");
+                assert_eq!(t.run("OBJECT IDLETIME k"), idle, "{value}; {line}");
+                t.session.no_touch = false;
+            }
+        }
+    }
+    t.run("FLUSHALL");
+    t.run("SET k v");
+    t.advance(9000);
+    t.session.no_touch = true;
+    t.run("RENAME k l");
+    assert_eq!(t.run("OBJECT IDLETIME l"), ":9");
+}
+
 #[test]
 fn memory_usage_grows_with_the_value() {
     let mut t = TestServer::new();

@@ -22,7 +22,7 @@ fn pop_event(end: End) -> &'static str {
 
 /// Notes that elements left `key` at `end`.
 pub(super) fn notify_pop(ctx: &mut Ctx<'_>, end: End, key: &[u8], emptied: bool) {
-    notify_removal(ctx, pop_event(end), key, emptied);
+    notify_removal(ctx, (NotifyClass::LIST, pop_event(end)), key, emptied);
 }
 
 fn pop(ctx: &mut Ctx<'_>, args: &[&[u8]], end: End, reply: &mut Reply) -> Outcome {

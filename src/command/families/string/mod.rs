@@ -218,6 +218,7 @@ pub fn set(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     }
     if (o.only_new || o.only_present) && ctx.exists(key) == o.only_new {
         if !o.get {
+            ctx.touch(key);
             reply.null();
         }
         return Ok(Effect::None);
@@ -261,6 +262,7 @@ pub fn setnx(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         return Err(CommandError::SYNTAX);
     };
     if ctx.exists(key) {
+        ctx.touch(key);
         reply.int(0);
         return Ok(Effect::None);
     }
@@ -413,7 +415,8 @@ pub fn mset(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 /// `MSETNX key value [key value ...]`
 pub fn msetnx(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let pairs = pairs(args, "msetnx")?;
-    if pairs.iter().any(|&[key, _]| ctx.exists(key)) {
+    if let Some([key, _]) = pairs.iter().find(|[key, _]| ctx.exists(key)) {
+        ctx.touch(key);
         reply.int(0);
         return Ok(Effect::None);
     }

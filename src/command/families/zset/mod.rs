@@ -16,7 +16,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use crate::command::families::{arg, bulk};
+use crate::command::families::{arg, bulk, notify_removal, removal};
 use smallvec::SmallVec;
 
 use crate::base::num;
@@ -86,14 +86,6 @@ fn element(reply: &mut Reply, member: Elem<'_>, score: f64, scores: bool) {
     bulk(reply, member);
     if scores {
         reply.double(score);
-    }
-}
-
-/// Notes that elements left `key`.
-fn notify_removal(ctx: &mut Ctx<'_>, event: &'static str, key: &[u8], emptied: bool) {
-    ctx.notify(NotifyClass::ZSET, event, key);
-    if emptied {
-        ctx.notify(NotifyClass::GENERIC, "del", key);
     }
 }
 
@@ -271,13 +263,7 @@ fn zrem(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             .count();
         (n, n as u64)
     })?;
-    let (removed, emptied) = removed.unwrap_or((0, false));
-    reply.len_int(removed);
-    if removed == 0 {
-        return Ok(Effect::None);
-    }
-    notify_removal(ctx, "zrem", key, emptied);
-    Ok(Effect::Verbatim)
+    removal(ctx, (NotifyClass::ZSET, "zrem"), key, removed, reply)
 }
 
 /// `ZSCORE key member`

@@ -3,7 +3,7 @@
 use super::{arg, bulk, notify_removal, split_keys};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::keyspace::unit::Missing;
+use crate::keyspace::unit::{Missing, NotifyClass};
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::zset::Zset;
 use crate::oplog::effect::Effect;
@@ -118,7 +118,7 @@ pub fn pop(
     })?;
     let (n, emptied) = popped.unwrap_or((0, false));
     if n > 0 {
-        notify_removal(ctx, side.event(), key, emptied);
+        notify_removal(ctx, (NotifyClass::ZSET, side.event()), key, emptied);
     }
     Ok(n)
 }

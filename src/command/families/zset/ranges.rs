@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{arg, element, heading, lex_range, notify_removal, score_range};
+use super::{arg, element, heading, lex_range, removal, score_range};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::command::limits;
 use crate::keyspace::unit::{Expiry, Missing, NotifyClass};
@@ -325,11 +325,5 @@ fn remove(
         let n = zset.remove_ranks(bounds.ranks(zset, false));
         (n, n as u64)
     })?;
-    let (removed, emptied) = removed.unwrap_or((0, false));
-    reply.len_int(removed);
-    if removed == 0 {
-        return Ok(Effect::None);
-    }
-    notify_removal(ctx, event, key, emptied);
-    Ok(Effect::Verbatim)
+    removal(ctx, (NotifyClass::ZSET, event), key, removed, reply)
 }

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::{DEFER_ABOVE, arg, bulk, element, heading};
-use crate::base::{glob, num, random};
+use crate::base::{num, random};
 use crate::command::ctx::{CommandError, Ctx, Outcome};
-use crate::command::families::scan::{ScanOptions, Scanned, parse_cursor};
+use crate::command::families::scan::{Scanned, Walk, walk};
 use crate::keyspace::value::zset::Zset;
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
@@ -16,35 +16,17 @@ const MAX_REPEATED: u64 = 1 << 24;
 
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
 pub(super) fn zscan(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let cursor = parse_cursor(arg(args, 2))?;
-    let Some(zset) = ctx.read_as::<Zset>(arg(args, 1))? else {
-        reply.array(2);
-        reply.bulk(b"0");
-        reply.array(0);
-        return Ok(Effect::None);
-    };
-    // Only a sorted set that is there has its options looked at, as in Redis.
-    let options = ScanOptions::parse(args.get(3..).unwrap_or_default(), Scanned::Members)?;
-    if options.count <= DEFER_ABOVE {
-        scan(zset, cursor, options.count, options.pattern, reply);
-        return Ok(Effect::None);
-    }
-    let (zset, count) = (zset.clone(), options.count);
-    let pattern = options.pattern.map(<[u8]>::to_vec);
-    reply.deferred(Box::new(move |reply| {
-        scan(&zset, cursor, count, pattern.as_deref(), reply);
-    }));
-    Ok(Effect::None)
+    walk::<Zset>(ctx, args, Scanned::Members, reply, scan)
 }
 
-fn scan(zset: &Zset, cursor: u64, count: usize, pattern: Option<&[u8]>, reply: &mut Reply) {
+fn scan(zset: &Zset, walk: &Walk, reply: &mut Reply) {
     reply.array(2);
     let mut buffer = itoa::Buffer::new();
     let mut found = Reply::new(reply.proto());
     let mut n = 0;
     let large = zset.is_large();
-    let next = zset.scan(cursor, count, |member, score| {
-        if pattern.is_none_or(|p| glob::matches(p, member.to_bytes(&mut buffer), false)) {
+    let next = zset.scan(walk.cursor, walk.count, |member, score| {
+        if walk.wants(member.to_bytes(&mut buffer)) {
             bulk(&mut found, member);
             // Redis prints the score of a skiplist with all its digits here, and here alone.
             found.bulk(&if large {
