@@ -4,15 +4,15 @@
 //! ```text
 //!   hash:  | shard bits | directory: local depth d | tag: next 16 bits | rest |
 //!
-//!   directory --> segment --> chunks of 64 slots; a slot is a pointer with the tag on top
+//!   directory --> segment --> chunks of 128 slots; a slot is a pointer with the tag on top
 //!                 [ t0 .  t3 t9 .  .  t40 ... ]      sorted by tag, gaps are empty slots
 //! ```
 //!
 //! - A segment is an open-addressed array in robin-hood order: an entry's home is its tag scaled
 //!   to the array, entries stand sorted by tag at or behind their home. A lookup compares 16-bit
 //!   tags before it touches an entry, and ends at the first greater tag.
-//! - A segment grows chunk by chunk, by moving slots alone (homes follow from tags), so the load
-//!   stays between 0.85 and 0.95. At [`MAX_CHUNKS`] it splits in two by the next bit of the hash:
+//! - A segment grows by about a 32nd, by moving slots alone (homes follow from tags), so the load
+//!   stays between 0.94 and 0.98. At 2048 slots it splits in two by the next bit of the hash:
 //!   no insert ever rehashes more than one segment.
 //! - Scanning walks segments in directory order and slots in tag order: hash order. A cursor is a
 //!   hash position, so a key that is present throughout comes exactly once, whatever splits.
@@ -36,8 +36,7 @@ mod segment;
 use std::ptr::NonNull;
 
 use self::segment::{
-    CHUNK_SLOTS, MAX_CHUNKS, POINTER_MASK, Segment, Slot, TAG_SHIFT, chunks_for, pointer_of,
-    tag_of, tagged,
+    POINTER_MASK, Segment, Slot, TAG_SHIFT, pointer_of, tag_of, tagged, with_scratch,
 };
 use super::entry::{Entry, EntryMut, EntryRef};
 use super::sizes::{SizeClass, Sizes};
@@ -232,7 +231,10 @@ impl Table {
         let expire_ms = entry.as_ref().expire_ms();
         let fields_ms = entry.as_ref().next_field_expiry();
         if self.directory.is_empty() {
-            self.segments.push(Segment::new(0, 1));
+            let mut first = Segment::new(0);
+            let fits = first.lay_out(&[]);
+            debug_assert!(fits, "nothing always fits");
+            self.segments.push(first);
             self.directory.push(0);
             self.depth = 0;
         }
@@ -269,57 +271,38 @@ impl Table {
         }
     }
 
-    /// Grows a segment by a chunk, or splits it.
+    /// Gives a segment more slots, or splits it.
     fn make_room(&mut self, id: u32) {
-        let Some(seg) = self.segments.get_mut(id as usize) else {
-            return;
-        };
-        let sorted = seg.drain();
-        let count = seg.chunk_count as usize;
-        if count == MAX_CHUNKS || !seg.lay_out(&sorted, count + 1) {
-            self.split(id, &sorted);
-        }
+        with_scratch(|sorted| {
+            let Some(seg) = self.segments.get_mut(id as usize) else {
+                return;
+            };
+            seg.drain_into(sorted);
+            if !seg.lay_out_grown(sorted) {
+                self.split(id, sorted);
+            }
+        });
     }
 
     /// Splits a segment whose slots have been taken out; a half in which they crowd too much to be
     /// laid out is split again. (Entries that come in hash order, as from SCAN, fill one half to
     /// the brim before the other one gets its first.)
-    fn split(&mut self, id: u32, old: &[Slot]) {
+    fn split(&mut self, id: u32, sorted: &mut [Slot]) {
         let Some(seg) = self.segments.get(id as usize) else {
             return;
         };
         let depth = seg.depth + 1;
         let fields_ms = seg.fields_ms;
-        let shift = self.shard_bits + depth;
-        let mut halves: [Vec<(usize, Slot)>; 2] = [Vec::new(), Vec::new()];
-        let mut bounds = [(0u32, i64::MAX); 2];
-        for (i, &s) in old.iter().enumerate() {
-            segment::prefetch_ahead(old, i);
-            let Some(p) = pointer_of(s) else { continue };
-            // SAFETY: the slot owns a live entry.
-            let e = unsafe { EntryRef::from_raw(p) };
-            let hash = super::hash::of(e.key());
-            let upper = ((hash << (shift - 1)) >> 63) as usize;
-            let tag = ((hash << shift) >> TAG_SHIFT) as usize;
-            let slot = s.map_addr(|a| (a & POINTER_MASK) | (tag << TAG_SHIFT));
-            if let (Some(h), Some(b)) = (halves.get_mut(upper), bounds.get_mut(upper)) {
-                h.push((tag, slot));
-                if let Some(at) = e.expire_ms() {
-                    b.0 += 1;
-                    b.1 = b.1.min(at);
-                }
-            }
-        }
+        let (lower_len, bounds) = retag(sorted, self.shard_bits + depth);
         let new_id = self.segments.len() as u32;
         if self.segments.len() == self.segments.capacity() {
             // There are many tables, and room for twice the segments would be a part of their size.
             self.segments.reserve_exact(new_id as usize / 8 + 1);
         }
-        self.segments.push(Segment::new(depth, 1));
+        self.segments.push(Segment::new(depth));
         self.point_upper_half(id, new_id, depth);
-        for ((mut half, bound), id) in halves.into_iter().zip(bounds).zip([id, new_id]) {
-            half.sort_by_key(|(tag, _)| *tag);
-            let sorted: Vec<Slot> = half.into_iter().map(|(_, s)| s).collect();
+        let (lower, upper) = sorted.split_at_mut(lower_len);
+        for ((half, bound), id) in [lower, upper].into_iter().zip(bounds).zip([id, new_id]) {
             let Some(seg) = self.segments.get_mut(id as usize) else {
                 continue;
             };
@@ -327,8 +310,8 @@ impl Table {
             (seg.volatile, seg.earliest_ms) = bound;
             // Still a lower bound for each half; the next look at it makes it exact.
             seg.fields_ms = fields_ms;
-            if !seg.lay_out(&sorted, chunks_for(sorted.len() + 1)) {
-                self.split(id, &sorted);
+            if !seg.lay_out(half) {
+                self.split(id, half);
             }
         }
     }
@@ -360,11 +343,12 @@ impl Table {
         let expire_ms = entry.as_ref().expire_ms();
         self.timed -= usize::from(entry.as_ref().next_field_expiry().is_some());
         seg.forget_expiry(expire_ms);
-        let (len, count) = (seg.len as usize, seg.chunk_count as usize);
-        if count > 1 && len * 2 < (count - 1) * CHUNK_SLOTS {
-            let sorted = seg.drain();
-            let fits = seg.lay_out(&sorted, chunks_for(len + 1));
-            debug_assert!(fits, "they fit into the chunks they were in");
+        if seg.is_sparse() {
+            let fits = with_scratch(|sorted| {
+                seg.drain_into(sorted);
+                seg.lay_out(sorted)
+            });
+            debug_assert!(fits, "they fit into the slots they were in");
         }
         self.len -= 1;
         self.sizes.remove(entry.as_ref().size_class());
@@ -488,21 +472,64 @@ impl Table {
     pub fn overhead_bytes(&self) -> usize {
         self.directory.capacity() * size_of::<u32>()
             + self.segments.capacity() * size_of::<Segment>()
-            + self.capacity() * size_of::<Slot>()
+            + self.segments.iter().map(Segment::bytes).sum::<usize>()
     }
 }
 
 impl Drop for Table {
     fn drop(&mut self) {
-        for seg in &mut self.segments {
-            for slot in seg.drain() {
+        for seg in &self.segments {
+            for slot in seg.all() {
                 if let Some(p) = pointer_of(slot) {
-                    // SAFETY: the slot owned the entry and has been emptied.
+                    // SAFETY: the slot owned the entry, and is gone after this.
                     drop(unsafe { Entry::from_raw(p) });
                 }
             }
         }
     }
+}
+
+/// Gives slots that are sorted by their tags the tags that begin before bit `shift` from above, one
+/// further down, and sorts them by those within each half. How many are in the lower half, and for
+/// each half how many entries have an expiry and a lower bound of the earliest.
+fn retag(sorted: &mut [Slot], shift: u32) -> (usize, [(u32, i64); 2]) {
+    let mut bounds = [(0u32, i64::MAX); 2];
+    let mut lower_len = 0;
+    for i in 0..sorted.len() {
+        segment::prefetch_ahead(sorted, i);
+        let Some(old) = sorted.get(i).copied() else {
+            break;
+        };
+        let Some(p) = pointer_of(old) else { continue };
+        // SAFETY: the slot owns a live entry.
+        let e = unsafe { EntryRef::from_raw(p) };
+        let hash = super::hash::of(e.key());
+        // What was the tag's first bit says which half, so the halves stand apart already.
+        let upper = ((hash << (shift - 1)) >> 63) as usize;
+        lower_len += 1 - upper;
+        if let (Some(b), Some(at)) = (bounds.get_mut(upper), e.expire_ms()) {
+            b.0 += 1;
+            b.1 = b.1.min(at);
+        }
+        let tag = ((hash << shift) >> TAG_SHIFT) as usize;
+        let slot = old.map_addr(|a| (a & POINTER_MASK) | (tag << TAG_SHIFT));
+        // Only those that had the same tag can stand in the wrong order now, and they are few.
+        let half = if upper == 0 { 0 } else { lower_len };
+        let mut at = i;
+        while at > half
+            && let Some(&before) = sorted.get(at - 1)
+            && tag_of(before) > tag
+        {
+            if let Some(place) = sorted.get_mut(at) {
+                *place = before;
+            }
+            at -= 1;
+        }
+        if let Some(place) = sorted.get_mut(at) {
+            *place = slot;
+        }
+    }
+    (lower_len, bounds)
 }
 
 #[cfg(test)]

@@ -1,24 +1,53 @@
-//! One segment of a table: slots in tag order, grown chunk by chunk.
+//! One segment of a table: slots in tag order, in chunks of which the last may be a short one.
+//!
+//! `unsafe` is expected here: a chunk's length follows from its place and the segment's slots, so
+//! its pointer alone is kept.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::slice;
 
 use super::super::entry::{Entry, EntryRef, prefetch};
 
-/// Slots in a chunk; a chunk is 512 bytes, an exact size class.
-pub(super) const CHUNK_SLOTS: usize = 64;
+/// Slots in a whole chunk.
+const CHUNK_SLOTS: usize = 128;
+/// Slots come in multiples of this, which makes the last chunk a multiple of 256 bytes and 1024 at
+/// most: exact size classes, whose runs of pages are of one length and so can follow each other.
+const STEP_SLOTS: usize = 32;
 /// Chunks in a segment that is about to split.
-pub(super) const MAX_CHUNKS: usize = 32;
+const MAX_CHUNKS: usize = 16;
+/// Slots in a segment that is about to split.
+const MAX_SLOTS: usize = MAX_CHUNKS * CHUNK_SLOTS;
+/// From so many slots on a segment grows by two steps, so that about as many slots are moved for
+/// each insertion in large segments as in small ones.
+const LARGE_SLOTS: usize = 1536;
 /// Slots behind the last home, for what robin-hood order pushes over the end.
-const SLACK: usize = 16;
-/// A segment grows when more than 19 of 20 slots are taken.
-const LOAD_NUM: usize = 19;
-const LOAD_DEN: usize = 20;
+const SLACK: usize = 32;
+/// A segment grows when more than 47 of 48 slots would be taken. A search passes over four slots at
+/// a time, and so takes no more steps than one slot by slot at a load of 0.95.
+const LOAD_NUM: usize = 47;
+const LOAD_DEN: usize = 48;
 
 pub(super) const TAG_SHIFT: u32 = 48;
 pub(super) const POINTER_MASK: usize = (1 << TAG_SHIFT) - 1;
 
 pub(super) type Slot = *mut u8;
-pub(super) type Chunk = [Slot; CHUNK_SLOTS];
+
+thread_local! {
+    /// Where a thread puts the slots of a segment that is laid out anew.
+    static SCRATCH: Cell<Vec<Slot>> = const { Cell::new(Vec::new()) };
+}
+
+/// Gives `f` room for the slots of a segment, which a thread keeps for the next time.
+pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<Slot>) -> T) -> T {
+    // Without it where a thread ends, or within such an `f`: then there is new room.
+    let mut room = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let result = f(&mut room);
+    room.clear();
+    let _ = SCRATCH.try_with(|scratch| scratch.set(room));
+    result
+}
 
 #[inline]
 pub(super) fn tag_of(slot: Slot) -> usize {
@@ -46,10 +75,26 @@ pub(super) fn prefetch_ahead(slots: &[Slot], at: usize) {
     }
 }
 
+/// Passes over slots of lower tags from `at` on, four at a time; where to go on slot by slot.
+///
+/// No slot is empty between the first that is looked at, the home of `tag`, and one of a lower tag:
+/// whatever stands there has its home before that of `tag`.
+#[inline]
+fn pass_lower(slots: &[Slot], mut at: usize, tag: usize) -> usize {
+    while let Some(&slot) = slots.get(at + 3)
+        && tag_of(slot) < tag
+        && !slot.is_null()
+    {
+        at += 4;
+    }
+    at
+}
+
 /// A stretch of the hash space: its slots in tag order.
 pub(super) struct Segment {
-    pub(super) chunks: [Option<Box<Chunk>>; MAX_CHUNKS],
-    pub(super) chunk_count: u32,
+    /// As many as the slots fill; all are whole but the last.
+    chunks: [Option<NonNull<Slot>>; MAX_CHUNKS],
+    slots: u32,
     pub(super) len: u32,
     /// Bits of the hash, behind the shard's, that all entries here share.
     pub(super) depth: u32,
@@ -61,22 +106,76 @@ pub(super) struct Segment {
     pub(super) fields_ms: i64,
 }
 
-const EMPTY_CHUNK: Chunk = [ptr::null_mut(); CHUNK_SLOTS];
+/// Slots in chunk `i` of a segment with so many slots.
+#[inline]
+fn chunk_len(slots: usize, i: usize) -> usize {
+    slots.saturating_sub(i * CHUNK_SLOTS).min(CHUNK_SLOTS)
+}
+
+fn chunk_layout(len: usize) -> Layout {
+    // SAFETY: a power of two, and at most `CHUNK_SLOTS` slots.
+    unsafe { Layout::from_size_align_unchecked(len * size_of::<Slot>(), align_of::<Slot>()) }
+}
 
 impl Segment {
-    pub(super) fn new(depth: u32, chunk_count: usize) -> Segment {
-        let mut chunks = [const { None }; MAX_CHUNKS];
-        for c in chunks.iter_mut().take(chunk_count) {
-            *c = Some(Box::new(EMPTY_CHUNK));
-        }
+    /// A segment without any slots, to be laid out.
+    pub(super) fn new(depth: u32) -> Segment {
         Segment {
-            chunks,
-            chunk_count: chunk_count as u32,
+            chunks: [None; MAX_CHUNKS],
+            slots: 0,
             len: 0,
             depth,
             volatile: 0,
             earliest_ms: i64::MAX,
             fields_ms: i64::MAX,
+        }
+    }
+
+    /// Gives the segment so many slots. What they hold is anybody's guess.
+    fn set_slots(&mut self, slots: usize) {
+        let before = self.slots();
+        for (i, chunk) in self.chunks.iter_mut().enumerate() {
+            let (had, wanted) = (chunk_len(before, i), chunk_len(slots, i));
+            if had == wanted {
+                continue;
+            }
+            if let Some(p) = chunk.take() {
+                // SAFETY: it was allocated with this length, and nothing points at it.
+                unsafe { dealloc(p.as_ptr().cast(), chunk_layout(had)) };
+            }
+            if wanted > 0 {
+                let layout = chunk_layout(wanted);
+                // SAFETY: the size is not zero. Zeros are empty slots.
+                let p = unsafe { alloc_zeroed(layout) };
+                match NonNull::new(p) {
+                    Some(p) => *chunk = Some(p.cast()),
+                    None => handle_alloc_error(layout),
+                }
+            }
+        }
+        self.slots = slots as u32;
+    }
+
+    /// The slots of chunk `i`; none behind the last.
+    #[inline]
+    fn chunk(&self, i: usize) -> &[Slot] {
+        match self.chunks.get(i) {
+            // SAFETY: a chunk has this length, and is borrowed with the segment.
+            Some(Some(p)) => unsafe {
+                slice::from_raw_parts(p.as_ptr(), chunk_len(self.slots(), i))
+            },
+            _ => &[],
+        }
+    }
+
+    /// As [`Segment::chunk`], to be changed.
+    #[inline]
+    fn chunk_mut(&mut self, i: usize) -> &mut [Slot] {
+        let len = chunk_len(self.slots(), i);
+        match self.chunks.get(i) {
+            // SAFETY: a chunk has this length, and is mutably borrowed with the segment.
+            Some(Some(p)) => unsafe { slice::from_raw_parts_mut(p.as_ptr(), len) },
+            _ => &mut [],
         }
     }
 
@@ -88,7 +187,12 @@ impl Segment {
 
     #[inline]
     pub(super) fn slots(&self) -> usize {
-        self.chunk_count as usize * CHUNK_SLOTS
+        self.slots as usize
+    }
+
+    /// Bytes of the slots.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots() * size_of::<Slot>()
     }
 
     #[inline]
@@ -98,17 +202,13 @@ impl Segment {
 
     #[inline]
     pub(super) fn get(&self, at: usize) -> Slot {
-        match self.chunks.get(at / CHUNK_SLOTS) {
-            Some(Some(c)) => c.get(at % CHUNK_SLOTS).copied().unwrap_or(ptr::null_mut()),
-            _ => ptr::null_mut(),
-        }
+        let slot = self.chunk(at / CHUNK_SLOTS).get(at % CHUNK_SLOTS);
+        slot.copied().unwrap_or(ptr::null_mut())
     }
 
     #[inline]
     pub(super) fn put(&mut self, at: usize, slot: Slot) {
-        if let Some(Some(c)) = self.chunks.get_mut(at / CHUNK_SLOTS)
-            && let Some(s) = c.get_mut(at % CHUNK_SLOTS)
-        {
+        if let Some(s) = self.chunk_mut(at / CHUNK_SLOTS).get_mut(at % CHUNK_SLOTS) {
             *s = slot;
         }
     }
@@ -133,11 +233,11 @@ impl Segment {
         tag: usize,
         wanted: impl Fn(EntryRef<'_>) -> bool,
     ) -> Option<(usize, EntryRef<'_>)> {
-        let mut at = home;
-        let mut chunk = at / CHUNK_SLOTS;
-        let mut within = at % CHUNK_SLOTS;
-        while let Some(Some(c)) = self.chunks.get(chunk) {
-            for &slot in c.get(within..).unwrap_or_default() {
+        let (mut chunk, mut within) = (home / CHUNK_SLOTS, home % CHUNK_SLOTS);
+        loop {
+            let all = self.chunk(chunk);
+            within = pass_lower(all, within, tag);
+            for (at, &slot) in all.iter().enumerate().skip(within) {
                 let t = tag_of(slot);
                 if t >= tag {
                     if t > tag {
@@ -146,27 +246,27 @@ impl Segment {
                     // SAFETY: a slot that is not null owns a live entry.
                     let entry = unsafe { EntryRef::from_raw(pointer_of(slot)?) };
                     if wanted(entry) {
-                        return Some((at, entry));
+                        return Some((chunk * CHUNK_SLOTS + at, entry));
                     }
                 } else if slot.is_null() {
                     return None;
                 }
-                at += 1;
+            }
+            if all.is_empty() {
+                return None;
             }
             chunk += 1;
             within = 0;
         }
-        None
     }
 
     /// Asks for the slots that a lookup of `tag` begins with. The first of them.
     #[inline]
     pub(super) fn prefetch_slots(&self, tag: usize) -> usize {
         let at = self.home(tag);
-        if let Some(Some(c)) = self.chunks.get(at / CHUNK_SLOTS)
-            && let Some(s) = c.get(at % CHUNK_SLOTS)
-        {
-            prefetch(ptr::from_ref(s).cast(), 1);
+        if let Some(s) = self.chunk(at / CHUNK_SLOTS).get(at % CHUNK_SLOTS) {
+            // In a crowded stretch it goes on in the next line.
+            prefetch(ptr::from_ref(s).cast(), 2);
         }
         at
     }
@@ -183,29 +283,55 @@ impl Segment {
     /// Puts `slot` in its place by tag; gives it back if there is no room behind it.
     pub(super) fn insert(&mut self, slot: Slot) -> Result<usize, Slot> {
         let tag = tag_of(slot);
-        let mut at = self.home(tag);
-        let end = self.slots();
-        loop {
-            if at >= end {
-                return Err(slot);
-            }
-            let here = self.get(at);
-            if here.is_null() || tag_of(here) > tag {
-                break;
-            }
-            at += 1;
-        }
-        let mut free = at;
-        while !self.get(free).is_null() {
-            free += 1;
-            if free >= end {
-                return Err(slot);
-            }
+        let at = self.place_for(tag);
+        let free = self.free_from(at);
+        if free >= self.slots() {
+            return Err(slot);
         }
         self.move_up(at, free);
         self.put(at, slot);
         self.len += 1;
         Ok(at)
+    }
+
+    /// Where a new slot of this tag goes: the first slot that is empty or has a greater tag. The
+    /// number of slots if there is none.
+    fn place_for(&self, tag: usize) -> usize {
+        let home = self.home(tag);
+        let (mut chunk, mut within) = (home / CHUNK_SLOTS, home % CHUNK_SLOTS);
+        loop {
+            let all = self.chunk(chunk);
+            if all.is_empty() {
+                return self.slots();
+            }
+            within = pass_lower(all, within, tag);
+            let rest = all.get(within..).unwrap_or_default();
+            if let Some(n) = rest.iter().position(|s| s.is_null() || tag_of(*s) > tag) {
+                return chunk * CHUNK_SLOTS + within + n;
+            }
+            chunk += 1;
+            within = 0;
+        }
+    }
+
+    /// The first empty slot from `from` on; the number of slots if there is none.
+    fn free_from(&self, from: usize) -> usize {
+        let (mut chunk, mut within) = (from / CHUNK_SLOTS, from % CHUNK_SLOTS);
+        loop {
+            let rest = self.chunk(chunk).get(within..).unwrap_or_default();
+            if rest.is_empty() {
+                return self.slots();
+            }
+            // Nearly all are taken: eight are looked at together.
+            let taken = |group: &&[Slot]| !group.iter().fold(false, |any, s| any | s.is_null());
+            let passed = rest.chunks_exact(8).take_while(taken).count() * 8;
+            let rest = rest.get(passed..).unwrap_or_default();
+            if let Some(n) = rest.iter().position(|s| s.is_null()) {
+                return chunk * CHUNK_SLOTS + within + passed + n;
+            }
+            chunk += 1;
+            within = 0;
+        }
     }
 
     /// Moves the slots from `at` up to `free`, which is empty, up by one: within each chunk at
@@ -221,10 +347,8 @@ impl Segment {
                 continue;
             }
             let from = at.max(chunk * CHUNK_SLOTS);
-            if let Some(Some(c)) = self.chunks.get_mut(chunk) {
-                let first = from % CHUNK_SLOTS;
-                c.copy_within(first..within, first + 1);
-            }
+            let first = from % CHUNK_SLOTS;
+            self.chunk_mut(chunk).copy_within(first..within, first + 1);
             to = from;
         }
     }
@@ -251,62 +375,82 @@ impl Segment {
         taken
     }
 
-    /// All slots, in tag order.
-    pub(super) fn drain(&mut self) -> Vec<Slot> {
-        let mut all = Vec::with_capacity(self.len as usize);
-        for c in self.chunks.iter_mut().flatten() {
-            for s in c.iter_mut() {
-                if !s.is_null() {
-                    all.push(*s);
-                    *s = ptr::null_mut();
-                }
-            }
+    /// Moves all slots that are taken to the end of `all`, in tag order. What stays behind is
+    /// anybody's guess until the segment is laid out.
+    pub(super) fn drain_into(&mut self, all: &mut Vec<Slot>) {
+        all.reserve(self.len as usize);
+        for i in 0..MAX_CHUNKS {
+            all.extend(self.chunk(i).iter().filter(|s| !s.is_null()));
         }
         self.len = 0;
-        all
     }
 
-    /// Lays sorted slots out over `chunk_count` chunks, or more if their tags crowd. `false` if
-    /// they crowd so much towards the end that a whole segment has no room behind their homes;
-    /// then nothing has been laid out.
+    /// All slots, in tag order, gaps among them.
+    pub(super) fn all(&self) -> impl Iterator<Item = Slot> {
+        (0..MAX_CHUNKS).flat_map(|i| self.chunk(i).iter().copied())
+    }
+
+    /// Lays sorted slots out with room for one more, over more slots than that takes if their tags
+    /// crowd. `false` if they crowd so much towards the end that a whole segment has no room behind
+    /// their homes; then nothing has been laid out.
     #[must_use]
-    pub(super) fn lay_out(&mut self, sorted: &[Slot], chunk_count: usize) -> bool {
-        let mut count = chunk_count.clamp(1, MAX_CHUNKS);
+    pub(super) fn lay_out(&mut self, sorted: &[Slot]) -> bool {
+        let least = ((sorted.len() + 1) * LOAD_DEN).div_ceil(LOAD_NUM);
+        self.lay_out_over(sorted, least.next_multiple_of(STEP_SLOTS))
+    }
+
+    /// Lays the slots that were drained from a full segment out over more of them. `false` if it
+    /// cannot grow; then nothing has been laid out.
+    #[must_use]
+    pub(super) fn lay_out_grown(&mut self, sorted: &[Slot]) -> bool {
+        let slots = self.slots();
+        let growth = if slots < LARGE_SLOTS { 1 } else { 2 } * STEP_SLOTS;
+        slots < MAX_SLOTS && self.lay_out_over(sorted, slots + growth)
+    }
+
+    /// Whether the entries would fit into half the slots, so that some can be given back.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.slots() > 2 * STEP_SLOTS && self.len as usize * 2 + 2 * STEP_SLOTS < self.slots()
+    }
+
+    fn lay_out_over(&mut self, sorted: &[Slot], slots: usize) -> bool {
+        let mut slots = slots.min(MAX_SLOTS);
         loop {
-            for (i, c) in self.chunks.iter_mut().enumerate() {
-                if i >= count {
-                    *c = None;
-                } else if let Some(c) = c {
-                    **c = EMPTY_CHUNK;
-                } else {
-                    *c = Some(Box::new(EMPTY_CHUNK));
-                }
-            }
-            self.chunk_count = count as u32;
+            self.set_slots(slots);
             if self.place(sorted) {
                 self.len = sorted.len() as u32;
                 return true;
             }
-            if count == MAX_CHUNKS {
-                self.drain();
+            if slots == MAX_SLOTS {
+                for i in 0..MAX_CHUNKS {
+                    self.chunk_mut(i).fill(ptr::null_mut());
+                }
                 return false;
             }
-            count += 1;
+            slots += STEP_SLOTS;
         }
     }
 
-    /// Puts sorted slots into empty chunks. `false` as soon as one finds no room.
+    /// Puts sorted slots where they belong, and nothing elsewhere. `false` if there is no room.
     fn place(&mut self, sorted: &[Slot]) -> bool {
+        let scale = self.slots() - SLACK;
+        let mut rest = sorted.iter().peekable();
         let mut next = 0;
-        for &s in sorted {
-            let at = self.home(tag_of(s)).max(next);
-            if at >= self.slots() {
-                return false;
+        for i in 0..self.slots().div_ceil(CHUNK_SLOTS) {
+            let first = i * CHUNK_SLOTS;
+            let chunk = self.chunk_mut(i);
+            chunk.fill(ptr::null_mut());
+            while let Some(&&slot) = rest.peek() {
+                let at = ((tag_of(slot) * scale) >> 16).max(next);
+                let Some(place) = chunk.get_mut(at - first) else {
+                    break;
+                };
+                *place = slot;
+                next = at + 1;
+                rest.next();
             }
-            self.put(at, s);
-            next = at + 1;
         }
-        true
+        rest.peek().is_none()
     }
 
     pub(super) fn note_expiry(&mut self, expire_ms: Option<i64>) {
@@ -332,6 +476,8 @@ impl Segment {
     }
 }
 
-pub(super) fn chunks_for(len: usize) -> usize {
-    (len * LOAD_DEN).div_ceil(LOAD_NUM * CHUNK_SLOTS).max(1)
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.set_slots(0);
+    }
 }
