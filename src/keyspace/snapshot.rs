@@ -262,4 +262,6 @@ impl Drop for Snapshot {
 }
 
 #[cfg(test)]
+mod concurrent;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::oplog::effect::UnitEffects;
 use std::collections::BTreeMap;
 
-fn options() -> UnitOptions {
+pub(super) fn options() -> UnitOptions {
     UnitOptions {
         lfu: None,
         now_ms: 1000,
