@@ -145,6 +145,23 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// The integer that a text begins with; 0 without one, saturated when it is too large. What follows
+/// is not looked at.
+pub fn leading_i64(text: &[u8]) -> i64 {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, text),
+    };
+    let magnitude = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0i64, |n, byte| {
+            n.saturating_mul(10).saturating_add(i64::from(byte - b'0'))
+        });
+    if negative { -magnitude } else { magnitude }
+}
+
 /// A decimal `u64` in its one canonical form.
 #[inline]
 pub fn parse_u64(text: &[u8]) -> Option<u64> {

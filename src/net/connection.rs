@@ -168,10 +168,8 @@ impl Connection {
                         return Ok(true);
                     }
                     Stop::Paused(ms) => {
-                        self.client.blocked.store(true, Ordering::Relaxed);
-                        worker.engine.pause.wait(ms).await;
-                        self.client.blocked.store(false, Ordering::Relaxed);
-                        if self.client.is_killed() {
+                        let pause = self.hold_back(worker, ms);
+                        if !self.finish_suspended(worker, pause).await? {
                             return Ok(false);
                         }
                     }

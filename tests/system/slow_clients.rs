@@ -63,6 +63,27 @@ fn a_client_that_waits_in_a_blocking_command_is_sent_what_it_had_asked_for() {
     }
 }
 
+/// A pause holds commands back, and nothing that was answered before; nor does it keep a client.
+#[test]
+fn a_client_that_is_held_back_is_sent_what_it_had_asked_for_and_can_be_killed() {
+    let server = server_with_a_big_value();
+    let mut control = server.client();
+    control.ok(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let mut client = ask(&server, "held", 64, "SET key value\r\n");
+    wait_until("the client to be held back", SOON, || {
+        control.info("blocked_clients") == "1"
+    });
+    for _ in 0..64 {
+        client.receive().unwrap();
+    }
+    let id = field(&mut control, "held", "id").unwrap().to_string();
+    assert_eq!(control.int(&["CLIENT", "KILL", "ID", &id]), 1);
+    wait_until("the client to be gone", SOON, || {
+        field(&mut control, "held", "id").is_none()
+    });
+    assert_eq!(control.int(&["EXISTS", "key"]), 0);
+}
+
 #[test]
 fn the_room_of_a_long_queue_of_replies_is_given_back_unless_debug_forbids_it() {
     let server = server_with_a_big_value();

@@ -8,6 +8,21 @@ fn shown(value: f64) -> String {
 }
 
 #[test]
+fn a_text_may_go_on_behind_its_number() {
+    for (text, number) in [
+        ("12", 12),
+        ("-12x", -12),
+        ("+7 8", 7),
+        ("x", 0),
+        ("", 0),
+        ("-", 0),
+        ("99999999999999999999", i64::MAX),
+    ] {
+        assert_eq!(leading_i64(text.as_bytes()), number, "{text}");
+    }
+}
+
+#[test]
 fn integers_have_one_form() {
     for (text, value) in [
         ("0", Some(0)),

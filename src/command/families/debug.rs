@@ -42,6 +42,8 @@ const HELP: &[&str] = &[
     "    Make the running BGSAVE, AOF rewrite or full sync fail, as if it could not write.",
     "AOF-FLUSH-SLEEP <microseconds>",
     "    Wait so long before each write to the append-only file. 0 ends it.",
+    "CHANGE-REPL-ID",
+    "    Take a new replication id, with which no replica can continue.",
     "CONFIG-REWRITE-FORCE-ALL",
     "    As CONFIG REWRITE, with a line for every directive.",
     "DIGEST",
@@ -68,6 +70,8 @@ const HELP: &[&str] = &[
     "    Give list elements of so many bytes a node of their own; 0: as configured.",
     "RELOAD [option ...]",
     "    Save the RDB on disk and reload it back to memory: MERGE, NOFLUSH, NOSAVE.",
+    "REPLICATE <word> [<word> ...]",
+    "    Put a command into the stream without running it.",
     "REPL-PAUSE <clear|before-rdb-channel|on-streaming-repl-buf>",
     "    Stop the process when a full sync of this replica comes to that place.",
     "REPLYBUFFER RESIZING <0|1>",
@@ -78,6 +82,8 @@ const HELP: &[&str] = &[
     "    Setting it to 1 makes RESTORE take payloads whose checksum is wrong.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
+    "STRINGMATCH-LEN <length> <pattern>",
+    "    Match <pattern> against <length> letters A.",
 ];
 
 fn wrong(args: &[&[u8]]) -> CommandError {

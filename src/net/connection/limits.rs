@@ -1,6 +1,7 @@
 //! What the configuration in force lets a client do.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use super::Connection;
 use crate::base::clock;
 use crate::client::{Client, ClientKind};
+use crate::command::ctx::{Later, Suspended};
 use crate::command::stats::bump;
 use crate::config::OutputLimit;
 use crate::net::worker::Worker;
@@ -146,6 +148,17 @@ impl Connection {
             self.client.addr
         );
         false
+    }
+
+    /// The end of a pause, or of so many milliseconds; it says nothing to the client.
+    pub(super) fn hold_back(&self, worker: &Worker, ms: u64) -> Suspended {
+        self.client.blocked.store(true, Ordering::Relaxed);
+        let engine = Arc::clone(&worker.engine);
+        Box::pin(async move {
+            engine.pause.wait(ms).await;
+            let nothing: Later = Box::new(|_, _| ());
+            nothing
+        })
     }
 
     /// Counts what was written at once.

@@ -19,7 +19,7 @@
 //! by older versions) stay without; an offset is never made up from a file's size, except by
 //! [`Manifest::offset_floor`], which only promises not to be too low.
 
-use crate::base::args;
+use crate::base::{args, num};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -370,12 +370,12 @@ fn parse_line(text: &[u8]) -> Result<FileInfo, &'static str> {
                 }
                 name = Some(OsString::from_vec(value.clone()));
             }
-            b"seq" => seq = leading_number(value),
+            b"seq" => seq = num::leading_i64(trim(value)),
             b"type" => letter = value.first().copied(),
-            b"startoffset" => start_offset = u64::try_from(leading_number(value)).ok(),
-            b"endoffset" => end_offset = u64::try_from(leading_number(value)).ok(),
+            b"startoffset" => start_offset = u64::try_from(num::leading_i64(trim(value))).ok(),
+            b"endoffset" => end_offset = u64::try_from(num::leading_i64(trim(value))).ok(),
             b"replid" => replid = parse_replid(value),
-            b"streamdb" => stream_db = u32::try_from(leading_number(value)).ok(),
+            b"streamdb" => stream_db = u32::try_from(num::leading_i64(trim(value))).ok(),
             _ => {}
         }
     }
@@ -408,23 +408,6 @@ fn parse_line(text: &[u8]) -> Result<FileInfo, &'static str> {
 fn parse_replid(text: &[u8]) -> Option<String> {
     let hex = text.len() == 40 && text.iter().all(u8::is_ascii_hexdigit);
     hex.then(|| String::from_utf8_lossy(text).into_owned())
-}
-
-/// The number a text begins with, 0 if with none; what follows is not looked at.
-fn leading_number(text: &[u8]) -> i64 {
-    let text = trim(text);
-    let (negative, digits) = match text.split_first() {
-        Some((b'-', digits)) => (true, digits),
-        Some((b'+', digits)) => (false, digits),
-        _ => (false, text),
-    };
-    let magnitude = digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .fold(0i64, |n, byte| {
-            n.saturating_mul(10).saturating_add(i64::from(byte - b'0'))
-        });
-    if negative { -magnitude } else { magnitude }
 }
 
 fn needs_quotes(name: &[u8]) -> bool {

@@ -12,6 +12,7 @@
 //! appends the next command to that line, and cannot read the file again.)
 //! Lengths are not believed: memory grows with what is really there.
 
+use crate::base::num;
 use std::io::{self, BufRead, Read};
 
 /// Longest line that is read at once; longer annotations come in pieces.
@@ -67,7 +68,7 @@ impl<R: BufRead> CommandReader<R> {
             match self.line.split_first() {
                 Some((b'#', _)) => self.finish_annotation()?,
                 Some((b'*', [])) => return Err(ReadError::Cut),
-                Some((b'*', digits)) => break number(digits),
+                Some((b'*', digits)) => break num::leading_i64(digits),
                 _ => return Err(ReadError::Format),
             }
         };
@@ -99,7 +100,7 @@ impl<R: BufRead> CommandReader<R> {
         let Some((b'$', digits)) = self.line.split_first() else {
             return Err(ReadError::Format);
         };
-        let len = u64::try_from(number(digits)).map_err(|_| ReadError::Format)?;
+        let len = u64::try_from(num::leading_i64(digits)).map_err(|_| ReadError::Format)?;
         if self.args.len() <= index {
             self.args.push(Vec::new());
         }
@@ -151,22 +152,6 @@ fn read_up_to(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// The number a text begins with; 0 without one, saturated when it is too large.
-fn number(text: &[u8]) -> i64 {
-    let (negative, digits) = match text.split_first() {
-        Some((b'-', digits)) => (true, digits),
-        Some((b'+', digits)) => (false, digits),
-        _ => (false, text),
-    };
-    let magnitude = digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .fold(0i64, |n, byte| {
-            n.saturating_mul(10).saturating_add(i64::from(byte - b'0'))
-        });
-    if negative { -magnitude } else { magnitude }
 }
 
 #[cfg(test)]
