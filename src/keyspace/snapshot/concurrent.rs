@@ -3,8 +3,8 @@
 //! Each writer owns keys of each type and a model of them in plain collections, behind a mutex that
 //! it holds for one change of both. The snapshot begins while all these mutexes are held, so its
 //! instant has an exact model; from then on nothing holds the writers up. Half of what is captured
-//! is looked at as it comes, half only after the writers have changed their values many times, while
-//! the snapshot shares their pages.
+//! is looked at as it comes, half only after the writers have changed their values many times,
+//! while the snapshot shares their pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
