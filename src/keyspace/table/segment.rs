@@ -322,11 +322,12 @@ impl Segment {
             if rest.is_empty() {
                 return self.slots();
             }
-            // Nearly all are taken: eight are looked at together.
-            let taken = |group: &&[Slot]| !group.iter().fold(false, |any, s| any | s.is_null());
-            let passed = rest.chunks_exact(8).take_while(taken).count() * 8;
-            let rest = rest.get(passed..).unwrap_or_default();
-            if let Some(n) = rest.iter().position(|s| s.is_null()) {
+            // Nearly all are taken: eight at a time, without a look at where they end.
+            let (groups, _) = rest.as_chunks::<8>();
+            let empty = |group: &[Slot; 8]| group.iter().any(|s| s.is_null());
+            let passed = groups.iter().position(empty).unwrap_or(groups.len()) * 8;
+            let mut near = rest.iter().skip(passed);
+            if let Some(n) = near.position(|s| s.is_null()) {
                 return chunk * CHUNK_SLOTS + within + passed + n;
             }
             chunk += 1;
@@ -380,7 +381,10 @@ impl Segment {
     pub(super) fn drain_into(&mut self, all: &mut Vec<Slot>) {
         all.reserve(self.len as usize);
         for i in 0..MAX_CHUNKS {
-            all.extend(self.chunk(i).iter().filter(|s| !s.is_null()));
+            // Few slots are empty, so that most go in long runs.
+            for taken in self.chunk(i).split(|s| s.is_null()) {
+                all.extend_from_slice(taken);
+            }
         }
         self.len = 0;
     }
@@ -434,23 +438,25 @@ impl Segment {
     /// Puts sorted slots where they belong, and nothing elsewhere. `false` if there is no room.
     fn place(&mut self, sorted: &[Slot]) -> bool {
         let scale = self.slots() - SLACK;
-        let mut rest = sorted.iter().peekable();
+        let mut rest = sorted;
         let mut next = 0;
         for i in 0..self.slots().div_ceil(CHUNK_SLOTS) {
             let first = i * CHUNK_SLOTS;
             let chunk = self.chunk_mut(i);
             chunk.fill(ptr::null_mut());
-            while let Some(&&slot) = rest.peek() {
+            let mut placed = 0;
+            for &slot in rest {
                 let at = ((tag_of(slot) * scale) >> 16).max(next);
                 let Some(place) = chunk.get_mut(at - first) else {
                     break;
                 };
                 *place = slot;
                 next = at + 1;
-                rest.next();
+                placed += 1;
             }
+            rest = rest.get(placed..).unwrap_or_default();
         }
-        rest.peek().is_none()
+        rest.is_empty()
     }
 
     pub(super) fn note_expiry(&mut self, expire_ms: Option<i64>) {
