@@ -36,6 +36,8 @@ pub struct Figure {
     better: Better,
     bars: Vec<Bar>,
     samples: Vec<(String, Vec<f64>)>,
+    /// What is to be said of a server's samples.
+    notes: Vec<(String, String)>,
 }
 
 impl Figure {
@@ -57,6 +59,7 @@ impl Figure {
             better: Better::Lower,
             bars: Vec::new(),
             samples: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -85,6 +88,20 @@ impl Figure {
         } else {
             self.samples.push((server.to_owned(), vec![value]));
         }
+    }
+
+    /// Says something of a server's samples: that they are not what they should be, for instance.
+    pub fn note(&mut self, server: &str, text: &str) {
+        self.notes.push((server.to_owned(), text.to_owned()));
+        if !self.samples.iter().any(|(name, _)| name == server) {
+            self.samples.push((server.to_owned(), Vec::new()));
+        }
+    }
+
+    /// What is said of a server's samples.
+    fn notes_of(&self, server: &str) -> Vec<&str> {
+        let of_it = self.notes.iter().filter(|(name, _)| name == server);
+        of_it.map(|(_, text)| text.as_str()).collect()
     }
 
     /// A server's median.
@@ -176,9 +193,12 @@ pub fn print(figures: &[Figure]) {
                 values.iter().copied().reduce(f64::min),
                 values.iter().copied().reduce(f64::max),
             ) else {
-                println!("    {name:10} not there");
+                let notes = f.notes_of(name).join("; ");
+                let said = if notes.is_empty() { "not there" } else { &notes };
+                println!("    {name:10} {said}");
                 continue;
             };
+            let notes: String = f.notes_of(name).iter().map(|n| format!("  [{n}]")).collect();
             let spread = if values.len() > 1 {
                 format!("  ({} .. {})", shown(low), shown(high))
             } else {
@@ -188,7 +208,7 @@ pub fn print(figures: &[Figure]) {
                 Some(r) if name != RUSSET => format!("  {RUSSET} is {r:.3} of it"),
                 _ => String::new(),
             };
-            println!("    {name:10} {:>10}{spread}{ratio}", shown(m));
+            println!("    {name:10} {:>10}{spread}{ratio}{notes}", shown(m));
         }
         for (bar, held) in f.verdicts() {
             let verdict = match held {
@@ -229,6 +249,7 @@ fn figures_json(figures: &[Figure]) -> Value {
                         "max": values.iter().copied().reduce(f64::max),
                         "samples": values,
                         "russet_over_it": f.ratio(name),
+                        "notes": f.notes_of(name),
                     });
                     (name.clone(), entry)
                 })

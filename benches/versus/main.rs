@@ -68,9 +68,12 @@ struct Options {
     /// Divides the number of keys, for a quick look.
     #[arg(long, default_value_t = 1)]
     scale_down: u64,
-    /// Of the commands of `types`, only those whose names contain this.
+    /// Of the commands of `types` and the loads of `fullsync`, only those whose names contain this.
     #[arg(long)]
     only: Option<String>,
+    /// Seconds after which a full sync that does not end is given up.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
     /// Another server to stand in Russet's place.
     #[arg(long)]
     server: Option<PathBuf>,
@@ -101,6 +104,7 @@ struct Bench {
     depths: Vec<usize>,
     base_port: u16,
     only: Option<String>,
+    patience: Duration,
 }
 
 impl Bench {
@@ -191,6 +195,7 @@ fn run() -> Outcome<()> {
         depths: options.depths.clone(),
         base_port: options.base_port,
         only: options.only,
+        patience: Duration::from_secs(options.patience),
     };
     for c in &bench.contenders {
         println!("{}: {}", c.name, c.version);

@@ -7,7 +7,7 @@
 
 use super::entry::{Entry, Meta, prefetch};
 use super::hash;
-use super::locks::{Keyspace, ShardMask, shard_of};
+use super::locks::{Keyspace, SHARDS, ShardMask, shard_of};
 use super::shard::NewValue;
 
 /// How many insertions ahead the slots are asked for.
@@ -54,6 +54,22 @@ impl Newcomer {
 }
 
 impl Keyspace {
+    /// Makes room for so many keys of a database, which are about to come.
+    pub fn make_room(&self, db: usize, keys: u64) {
+        /// A few find room soon enough.
+        const FEW: usize = 64;
+        let keys = usize::try_from(keys / SHARDS as u64).unwrap_or(usize::MAX);
+        if keys < FEW {
+            return;
+        }
+        for shard in 0..SHARDS {
+            let mut locked = self.lock(ShardMask::only(shard)).giving_way();
+            if let Some(shard) = locked.shard(shard) {
+                shard.make_room(db, keys);
+            }
+        }
+    }
+
     /// Puts keys in, and empties `newcomers`. A key that is there already is replaced if `replace`
     /// says so.
     ///
@@ -100,7 +116,6 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::locks::SHARDS;
     use crate::keyspace::value::ValueRef;
 
     fn newcomer(db: u32, key: &str, value: &str) -> Newcomer {

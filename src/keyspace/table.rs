@@ -30,6 +30,7 @@
     reason = "slots are tagged pointers that own their entries"
 )]
 
+mod reserve;
 mod sample;
 mod segment;
 
@@ -226,10 +227,9 @@ impl Table {
         self.pointer(pos).map(|p| unsafe { EntryMut::from_raw(p) })
     }
 
-    /// Inserts an entry whose key is not in the table.
-    pub fn insert(&mut self, hash: u64, entry: Entry) {
-        let expire_ms = entry.as_ref().expire_ms();
-        let fields_ms = entry.as_ref().next_field_expiry();
+    /// Makes the first segment, if there is none.
+    #[inline]
+    fn begin(&mut self) {
         if self.directory.is_empty() {
             let mut first = Segment::new(0);
             let fits = first.lay_out(&[]);
@@ -238,6 +238,13 @@ impl Table {
             self.directory.push(0);
             self.depth = 0;
         }
+    }
+
+    /// Inserts an entry whose key is not in the table.
+    pub fn insert(&mut self, hash: u64, entry: Entry) {
+        let expire_ms = entry.as_ref().expire_ms();
+        let fields_ms = entry.as_ref().next_field_expiry();
+        self.begin();
         self.len += 1;
         self.sizes.add(entry.as_ref().size_class());
         if expire_ms.is_some() {

@@ -26,6 +26,7 @@ use crate::resp::reply::{Proto, Reply};
 use super::host::Parts;
 use super::loading::{self, LoadMode, LoadStatus};
 use super::replication::AppendOnly;
+use super::pacing::{self, Pacer};
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
 
 /// What the configuration says about the AOF.
@@ -126,7 +127,7 @@ impl LoadTarget for Replay<'_> {
     fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
         let watch = loading::Watch {
             progress: Some(Arc::clone(&self.status.loaded_bytes)),
-            cancelled: None,
+            ..loading::Watch::default()
         };
         // A key that is due by now may have been given more time by a command that follows.
         let mode = LoadMode {
@@ -218,7 +219,7 @@ fn write_commands(
     let mut commands = Commands::new(out);
     let mut captured = Vec::new();
     let delay_us = config.current().rdb.rdb_key_save_delay;
-    let mut pacer = snapshotting::Pacer::default();
+    let mut pacer = Pacer::default();
     progress.check()?;
     while snapshot.next(&mut captured) {
         pacer.step();
@@ -235,7 +236,7 @@ fn write_commands(
 
 /// A rewrite from its snapshot to its end, on the thread that calls.
 fn run_rewrite(engine: &Engine, mut rewrite: Rewrite, progress: &Progress) {
-    snapshotting::yield_to_clients();
+    pacing::yield_to_clients();
     let snapshot = loop {
         match engine.keyspace.snapshot(|| rewrite.mark()) {
             Ok((snapshot, ())) => break snapshot,

@@ -5,6 +5,7 @@
 //! two put them into the keyspace ([`filling`]), many into a shard under one lock.
 
 mod filling;
+mod room;
 
 use std::io::Read;
 use std::path::Path;
@@ -28,6 +29,8 @@ use crate::persist::rdb::file::{LoadFile, OpenError};
 use crate::persist::rdb::reader::{Entry, Options, Reader, Sink, Summary, Verdict};
 
 use self::filling::{Filler, Filling};
+use self::room::Room;
+use super::pacing::MachinePacer;
 use super::snapshotting::StreamPoint;
 
 /// What INFO tells of a load that goes on.
@@ -106,6 +109,10 @@ pub struct Watch {
     pub progress: Option<Arc<AtomicU64>>,
     /// Set when the load is to end.
     pub cancelled: Option<Arc<AtomicBool>>,
+    /// The load yields to whoever else wants the processors, except while this is set.
+    pub urgent: Option<Arc<AtomicBool>>,
+    /// Bytes there are to read, if that is known.
+    pub bytes: u64,
 }
 
 /// Puts what a reader yields into the keyspace.
@@ -117,12 +124,15 @@ struct EngineSink<'s, 'e> {
     /// `key-load-delay`, which tests use.
     delay_us: u64,
     cancelled: Option<Arc<AtomicBool>>,
+    urgent: Option<Arc<AtomicBool>>,
+    pacer: MachinePacer,
     mode: LoadMode,
     effects: UnitEffects,
     now_ms: i64,
     replid: Option<String>,
     offset: Option<u64>,
     stream_db: i64,
+    room: Room,
     /// What came so far.
     loaded: Loaded,
 }
@@ -134,7 +144,7 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
         engine: &'e Engine,
         keyspace: &'e Keyspace,
         mode: LoadMode,
-        cancelled: Option<Arc<AtomicBool>>,
+        watch: &Watch,
     ) -> EngineSink<'s, 'e> {
         let now_ms = clock::unix_ms();
         let filling = Filling {
@@ -151,13 +161,16 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
                 clock: clock::lru_seconds_at(now_ms),
             },
             delay_us: key_load_delay(engine),
-            cancelled,
+            cancelled: watch.cancelled.clone(),
+            urgent: watch.urgent.clone(),
+            pacer: MachinePacer::default(),
             mode,
             effects: UnitEffects::new(),
             now_ms,
             replid: None,
             offset: None,
             stream_db: -1,
+            room: Room::of(watch.bytes),
             loaded: Loaded::default(),
         }
     }
@@ -234,7 +247,12 @@ impl<'s, 'e: 's> Sink for EngineSink<'s, 'e> {
                  {databases} databases. Exiting"
             ));
         }
+        self.room.select(db);
         Ok(())
+    }
+
+    fn size_hint(&mut self, keys: u64, _: u64) {
+        self.room.hint(keys, self.loaded.keys);
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> Verdict {
@@ -255,11 +273,19 @@ impl<'s, 'e: 's> Sink for EngineSink<'s, 'e> {
         self.filler
             .put(Newcomer::new(db, entry.key, entry.value, meta))?;
         self.loaded.keys += 1;
+        if self.room.is_wanted(self.loaded.keys) {
+            self.room.make(self.filler.keyspace(), self.loaded.keys);
+        }
         if self.loaded.keys.is_multiple_of(LOOK_EVERY) || self.delay_us > 0 {
             self.delay_us = key_load_delay(self.engine);
             let flag = self.cancelled.as_ref();
             if flag.is_some_and(|f| f.load(Ordering::Relaxed)) {
                 return Err("Loading was cancelled".to_owned());
+            }
+            if let Some(urgent) = &self.urgent
+                && !urgent.load(Ordering::Relaxed)
+            {
+                self.pacer.step();
             }
         }
         if self.delay_us > 0 {
@@ -328,7 +354,7 @@ pub fn load_stream_into(
     watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, keyspace, mode, watch.cancelled);
+        let sink = EngineSink::new(scope, engine, keyspace, mode, &watch);
         read_into(sink, Reader::new(stream, options(engine, watch.progress)))
     })
 }
@@ -343,8 +369,12 @@ pub fn load_opened(
     mode: LoadMode,
     watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
+    let watch = Watch {
+        bytes: file.size,
+        ..watch
+    };
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode, watch.cancelled);
+        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode, &watch);
         let ahead = ReadAhead::begin(scope, file).map_err(|e| Error {
             offset: 0,
             kind: ErrorKind::Io(e),
@@ -394,7 +424,7 @@ pub fn load_file(
     status.loaded_bytes.store(0, Ordering::Relaxed);
     let watch = Watch {
         progress: Some(Arc::clone(&status.loaded_bytes)),
-        cancelled: None,
+        ..Watch::default()
     };
     let (loaded, _) = load_opened(engine, file, mode, watch).map_err(LoadError::Stream)?;
     tracing::info!(

@@ -10,6 +10,7 @@
 //! - [`cron`]: what happens without being asked.
 //! - [`aside`]: threads for what takes long.
 //! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
+//! - [`pacing`]: holding back what works behind the clients' backs.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
 //!   them; [`limits`]: the thresholds they are read with.
 //! - [`replication`]: our primary and our replicas.
@@ -29,6 +30,7 @@ mod logging;
 mod logo;
 mod memory;
 mod oom;
+mod pacing;
 mod process;
 mod program;
 mod rates;

@@ -17,6 +17,7 @@ use crate::keyspace::snapshot::{Busy, Snapshot};
 use crate::persist::aof::status::Status as AofStatus;
 use crate::persist::rdb::file::{self, SaveError, Target};
 
+use super::pacing;
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
 
 /// Seconds between two tries of a save point after a failure.
@@ -216,7 +217,7 @@ impl Saver {
     }
 
     fn background(&self, taken: Instantly, progress: &Progress) {
-        snapshotting::yield_to_clients();
+        pacing::yield_to_clients();
         let begun = Instant::now();
         let outcome = self.write(taken, progress);
         let cancelled = progress.cancelled.load(Ordering::Relaxed);

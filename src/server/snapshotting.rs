@@ -1,6 +1,5 @@
 //! A snapshot as an RDB stream: what BGSAVE, SAVE, an AOF rewrite and a full sync have in common.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +13,8 @@ use crate::keyspace::lfu::Lfu;
 use crate::keyspace::shard::Captured;
 use crate::keyspace::snapshot::Snapshot;
 use crate::persist::rdb::writer::{Config as Format, Origin, ReplicationPoint, Usage, Writer};
+
+use super::pacing::Pacer;
 
 /// Where a data set stands in a replication stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,95 +203,6 @@ impl Usages {
             Some(lfu) => Usage::Frequency(lfu.counter(access)),
             None if self.idle => Usage::IdleSeconds(eviction::idle_s(self.clock, access)),
             None => Usage::None,
-        }
-    }
-}
-
-thread_local! {
-    /// Whether this thread works behind the clients' backs.
-    static YIELDS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// From here on the calling thread yields to the clients: its priority is lower, and a [`Pacer`]
-/// holds it back. What slows down under pressure is the snapshot, never the clients.
-pub fn yield_to_clients() {
-    const NICENESS: i32 = 10;
-    yield_until_hurried();
-    if let Some(id) =
-        rustix::process::Pid::from_raw(rustix::thread::gettid().as_raw_nonzero().get())
-    {
-        let _ = rustix::process::setpriority_process(Some(id), NICENESS);
-    }
-}
-
-/// As [`yield_to_clients`], for a snapshot that may come to hurry ([`Progress::hurries`]): a
-/// priority that was given up cannot be had back without a privilege, so there is the pacer alone.
-pub fn yield_until_hurried() {
-    YIELDS.set(true);
-}
-
-/// Holds a snapshot's thread back while the rest of the process is busy: it then sleeps as long as
-/// it works. A low priority alone does not do: the scheduler may stop the thread while it holds a
-/// shard, and a thread that always runs is stopped most often.
-#[derive(Default)]
-pub struct Pacer {
-    last: Option<Times>,
-}
-
-/// Nanoseconds on three clocks.
-#[derive(Clone, Copy)]
-struct Times {
-    wall: u64,
-    thread: u64,
-    process: u64,
-}
-
-impl Times {
-    fn now() -> Times {
-        let read = |id| {
-            let t = rustix::time::clock_gettime(id);
-            t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-        };
-        Times {
-            wall: clock::mono_ns(),
-            thread: read(rustix::time::ClockId::ThreadCPUTime),
-            process: read(rustix::time::ClockId::ProcessCPUTime),
-        }
-    }
-}
-
-impl Pacer {
-    /// Called between steps of a snapshot, with no lock held.
-    pub fn step(&mut self) {
-        /// How long the thread works before it looks up.
-        const WORK_NS: u64 = 500_000;
-        /// The rest of the process is busy if it takes this part of one core.
-        const BUSY_PART: u64 = 20;
-        if !YIELDS.get() {
-            return;
-        }
-        let Some(last) = self.last else {
-            self.last = Some(Times::now());
-            return;
-        };
-        if clock::mono_ns().saturating_sub(last.wall) < WORK_NS {
-            return;
-        }
-        let now = Times::now();
-        let (wall, own) = (
-            now.wall.saturating_sub(last.wall),
-            now.thread.saturating_sub(last.thread),
-        );
-        let others = now.process.saturating_sub(last.process).saturating_sub(own);
-        if others > wall / BUSY_PART {
-            std::thread::sleep(Duration::from_nanos(own.min(WORK_NS)));
-            // What the others did meanwhile belongs to the next look.
-            self.last = Some(Times {
-                wall: clock::mono_ns(),
-                ..now
-            });
-        } else {
-            self.last = Some(now);
         }
     }
 }

@@ -100,7 +100,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "fullsync",
-        about: "full sync of 1 GB while 20 clients write",
+        about: "full sync of 1 GB under the load of 20 clients",
         run: replicas::full_sync,
     },
 ];

@@ -19,6 +19,8 @@ const STEP_SLOTS: usize = 32;
 const MAX_CHUNKS: usize = 16;
 /// Slots in a segment that is about to split.
 const MAX_SLOTS: usize = MAX_CHUNKS * CHUNK_SLOTS;
+/// Entries that a segment may hold before it splits.
+pub(super) const MAX_ENTRIES: usize = MAX_SLOTS * LOAD_NUM / LOAD_DEN - 1;
 /// From so many slots on a segment grows by two steps, so that about as many slots are moved for
 /// each insertion in large segments as in small ones.
 const LARGE_SLOTS: usize = 1536;
@@ -115,6 +117,12 @@ fn chunk_len(slots: usize, i: usize) -> usize {
 fn chunk_layout(len: usize) -> Layout {
     // SAFETY: a power of two, and at most `CHUNK_SLOTS` slots.
     unsafe { Layout::from_size_align_unchecked(len * size_of::<Slot>(), align_of::<Slot>()) }
+}
+
+/// Slots that take so many entries and one more without being crowded.
+fn slots_for(len: usize) -> usize {
+    let least = ((len + 1) * LOAD_DEN).div_ceil(LOAD_NUM);
+    least.next_multiple_of(STEP_SLOTS)
 }
 
 impl Segment {
@@ -399,8 +407,7 @@ impl Segment {
     /// their homes; then nothing has been laid out.
     #[must_use]
     pub(super) fn lay_out(&mut self, sorted: &[Slot]) -> bool {
-        let least = ((sorted.len() + 1) * LOAD_DEN).div_ceil(LOAD_NUM);
-        self.lay_out_over(sorted, least.next_multiple_of(STEP_SLOTS))
+        self.lay_out_over(sorted, slots_for(sorted.len()))
     }
 
     /// Lays the slots that were drained from a full segment out over more of them. `false` if it
@@ -457,6 +464,19 @@ impl Segment {
             rest = rest.get(placed..).unwrap_or_default();
         }
         rest.is_empty()
+    }
+
+    /// Lays the slots out for so many entries, if there is less room, and if they can be.
+    pub(super) fn widen(&mut self, len: usize) {
+        let (before, wanted) = (self.slots(), slots_for(len).min(MAX_SLOTS));
+        if wanted <= before {
+            return;
+        }
+        with_scratch(|sorted| {
+            self.drain_into(sorted);
+            let fits = self.lay_out_over(sorted, wanted) || self.lay_out_over(sorted, before);
+            debug_assert!(fits, "they fit into the slots they were in");
+        });
     }
 
     pub(super) fn note_expiry(&mut self, expire_ms: Option<i64>) {

@@ -129,7 +129,7 @@ impl Luck {
     /// Failures in a row before strings are passed over.
     const PATIENCE: u32 = 64;
     /// One of so many is tried then.
-    const TRIED: u32 = 16;
+    const TRIED: u32 = 64;
 
     fn is_worth_a_try(&mut self) -> bool {
         if self.misses < Luck::PATIENCE {

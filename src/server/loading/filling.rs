@@ -135,6 +135,11 @@ impl<'s, 'e: 's> Filler<'s, 'e> {
         }
     }
 
+    /// Where entries go.
+    pub fn keyspace(&self) -> &'e Keyspace {
+        self.filling.keyspace
+    }
+
     /// Takes an entry.
     ///
     /// # Errors

@@ -30,12 +30,13 @@ use crate::replication::history::{History, ReplId};
 use crate::replication::replicas::{Replica, ReplicaState, Traits};
 use crate::replication::transfer::MARK_BYTES;
 
+use super::super::pacing;
 use super::super::snapshotting::{self, Heading, Progress, StreamPoint};
 use super::Replication;
 use super::serving::Main;
 
 /// Pieces that wait for a replica before the snapshot waits for it.
-const PIECES_AHEAD: usize = 16;
+const PIECES_AHEAD: usize = 6;
 
 /// What a replica is given, in this order.
 pub enum Delivery {
@@ -181,11 +182,16 @@ impl Replication {
         self.syncs.job.lock().is_some()
     }
 
-    /// What waits for a replica behind its snapshot is on the way to the limit: the snapshot is no
-    /// longer held back for the clients' sake, for a replica that is cut off begins anew.
-    pub(super) fn hurry_sync(&self) {
+    /// So many bytes wait for a replica behind its snapshot. Once they are on the way to the limit
+    /// the snapshot is no longer held back for the clients' sake: a replica that is cut off begins
+    /// anew.
+    pub(super) fn mind_sync(&self, waiting: u64, limit: u64) {
         if let Some(job) = &*self.syncs.job.lock() {
-            job.progress.hurries.store(true, Ordering::Relaxed);
+            let done = job.progress.keys.load(Ordering::Relaxed);
+            let total = job.progress.total_keys.load(Ordering::Relaxed);
+            if is_urgent(waiting, limit, done, total) {
+                job.progress.hurries.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -319,7 +325,7 @@ impl Replication {
         let worker = std::thread::Builder::new().name("repl_sync".to_owned());
         let run = Arc::clone(&job);
         let spawned = worker.spawn(move || {
-            snapshotting::yield_until_hurried();
+            pacing::yield_to_machine();
             me.run_job(&run, snapshot, point);
         });
         if let Err(e) = spawned {
@@ -417,7 +423,10 @@ impl Replication {
         let mark = random::run_id();
         let mark: [u8; MARK_BYTES] = mark.as_bytes().try_into().map_err(io::Error::other)?;
         let config = &self.engine.config;
-        let mut fan = FanOut { job };
+        let mut fan = FanOut {
+            job,
+            piece: Vec::new(),
+        };
         fan.send(|| Delivery::Mark(mark))?;
         let mut writer = Writer::new(&mut fan, snapshotting::format(config));
         snapshotting::write(snapshot, &mut writer, heading, config, &job.progress)?;
@@ -492,9 +501,24 @@ impl Replication {
     }
 }
 
+/// Whether what waits behind a snapshot will be more than half of the limit by its end, if both go
+/// on as they did. A little tells nothing yet.
+fn is_urgent(waiting: u64, limit: u64, done: u64, total: u64) -> bool {
+    const LITTLE_PART: u64 = 16;
+    let by_its_end = u128::from(waiting) * u128::from(total);
+    waiting > limit / LITTLE_PART && by_its_end > u128::from(limit / 2) * u128::from(done)
+}
+
+/// Bytes of a data set in a piece: whoever passes it on is woken that much less often.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Room that a piece may be sent without.
+const LEFT_BYTES: usize = 64 << 10;
+
 /// Writes to all members that are still there.
 struct FanOut<'j> {
     job: &'j Arc<Job>,
+    piece: Vec<u8>,
 }
 
 impl FanOut<'_> {
@@ -534,12 +558,40 @@ impl FanOut<'_> {
 
 impl Write for FanOut<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = Bytes::copy_from_slice(bytes);
-        self.send(|| Delivery::Piece(piece.clone()))?;
+        if self.piece.is_empty() {
+            self.piece.reserve_exact(PIECE_BYTES);
+        }
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES - LEFT_BYTES {
+            self.flush()?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let piece = Bytes::from(std::mem::take(&mut self.piece));
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.send(|| Delivery::Piece(piece.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_urgent_once_its_stream_would_fill_half_of_the_limit() {
+        const LIMIT: u64 = 256 << 20;
+        // A little tells nothing yet.
+        assert!(!is_urgent(LIMIT / 17, LIMIT, 0, 10));
+        assert!(is_urgent(LIMIT / 15, LIMIT, 1, 10));
+        assert!(!is_urgent(LIMIT / 15, LIMIT, 5, 10));
+        assert!(!is_urgent(LIMIT / 3, LIMIT, 9, 10));
+        assert!(is_urgent(LIMIT / 15, LIMIT, 0, 10));
+        // Nothing waits, or there is nothing to send.
+        assert!(!is_urgent(0, LIMIT, 0, 10));
+        assert!(!is_urgent(LIMIT, LIMIT, 0, 0));
     }
 }

@@ -366,6 +366,8 @@ impl Intake {
 struct Serving {
     repl: Arc<Replication>,
     from_socket: bool,
+    /// Nobody is kept from anything by a load that takes longer.
+    in_background: bool,
 }
 
 impl Serving {
@@ -384,6 +386,7 @@ impl Serving {
         Serving {
             repl: Arc::clone(repl),
             from_socket,
+            in_background: false,
         }
     }
 
@@ -401,6 +404,7 @@ impl Serving {
         Serving {
             repl: Arc::clone(repl),
             from_socket: true,
+            in_background: false,
         }
     }
 
@@ -433,6 +437,10 @@ impl Serving {
         let watch = Watch {
             progress: Some(progress),
             cancelled: Some(Arc::clone(cancelled)),
+            urgent: self
+                .in_background
+                .then(|| Arc::clone(&self.repl.reservoir.presses)),
+            bytes: 0,
         };
         (mode, watch)
     }
@@ -479,6 +487,7 @@ fn load_early(
     let serving = Serving {
         repl: Arc::clone(repl),
         from_socket: false,
+        in_background: true,
     };
     let databases = repl.engine.keyspace.databases();
     Some(tokio::task::spawn_blocking(move || {

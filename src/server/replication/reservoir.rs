@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -28,7 +28,12 @@ pub struct Level {
     pub size: AtomicU64,
     /// The most there have ever been.
     pub peak: AtomicU64,
+    /// So much is held that the load must come to an end, whoever else wants the processors.
+    pub presses: Arc<AtomicBool>,
 }
+
+/// The load hurries once so much of the limit is held.
+const PRESSING_PART: u64 = 4;
 
 /// See the module.
 pub struct Reservoir {
@@ -82,11 +87,15 @@ impl Reservoir {
         let level = &self.repl.reservoir;
         level.size.store(self.bytes, Ordering::Relaxed);
         level.peak.fetch_max(self.bytes, Ordering::Relaxed);
+        let limit = self.limit();
+        let presses = limit > 0 && self.bytes > limit / PRESSING_PART;
+        level.presses.store(presses, Ordering::Relaxed);
     }
 
-    fn is_full(&self) -> bool {
+    /// Bytes that may be held; 0 for any number.
+    fn limit(&self) -> u64 {
         let settings = self.repl.engine.config.current();
-        let limit = match settings.replication.replica_full_sync_buffer_limit {
+        match settings.replication.replica_full_sync_buffer_limit {
             0 => {
                 settings
                     .network
@@ -95,7 +104,11 @@ impl Reservoir {
                     .hard_bytes
             }
             limit => limit,
-        };
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let limit = self.limit();
         limit > 0 && self.bytes >= limit
     }
 
@@ -170,5 +183,6 @@ impl Reservoir {
 impl Drop for Reservoir {
     fn drop(&mut self) {
         self.repl.reservoir.size.store(0, Ordering::Relaxed);
+        self.repl.reservoir.presses.store(false, Ordering::Relaxed);
     }
 }

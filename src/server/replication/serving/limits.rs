@@ -10,9 +10,6 @@ use crate::replication::replicas::ReplicaState;
 
 use super::{Feed, gone};
 
-/// A snapshot hurries once so much of the limit waits behind it.
-const HURRY_PART: u64 = 16;
-
 impl Feed {
     /// `repl-timeout`
     pub(super) fn timeout(&self) -> Duration {
@@ -56,8 +53,8 @@ impl Feed {
         // What a replica has taken beside its data set waits there, within a limit like ours.
         let end = self.repl.engine.log.end_offset();
         let behind = self.main.as_ref().map_or(0, |m| end - m.from().min(end));
-        if !online && limit.hard_bytes > 0 && waiting.max(behind) > limit.hard_bytes / HURRY_PART {
-            self.repl.hurry_sync();
+        if !online && limit.hard_bytes > 0 {
+            self.repl.mind_sync(waiting.max(behind), limit.hard_bytes);
         }
         let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
         if !soft {
