@@ -64,14 +64,14 @@ impl Room {
 
     /// The keys of each database that there is to be room for.
     fn believed(&mut self, came: u64) -> Vec<(usize, u64)> {
-        let said = self.said.values().fold(0_u64, |a, b| a.saturating_add(*b));
+        let said: u128 = self.said.values().map(|keys| u128::from(*keys)).sum();
         let most = came.saturating_mul(BELIEVED).max(self.plausible);
-        self.next = match most < said {
+        self.next = match u128::from(most) < said {
             true => came.saturating_mul(BELIEVED),
             false => u64::MAX,
         };
         let part = |keys: u64| {
-            let part = u128::from(keys) * u128::from(most) / u128::from(said.max(1));
+            let part = u128::from(keys) * u128::from(most) / said.max(1);
             u64::try_from(part).unwrap_or(u64::MAX).min(keys)
         };
         self.said.iter().map(|(db, keys)| (*db, part(*keys))).collect()
