@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::snapshotting;
+use super::pacing;
 use crate::command::engine::Engine;
 use crate::command::host::Work;
 
@@ -67,7 +67,7 @@ impl Helpers {
         let (helper, engine) = (Helper(Arc::clone(self)), Arc::clone(engine));
         let thread = std::thread::Builder::new().name("aside".to_owned());
         let begun = thread.spawn(move || {
-            snapshotting::yield_to_clients();
+            pacing::yield_to_clients();
             loop {
                 helper.next()(&engine);
             }

@@ -35,10 +35,6 @@ use super::replication::Replication;
 use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
-<<<<<<< HEAD
-=======
-use super::pacing;
->>>>>>> 6f37d77 (Make room for the keys a load is told of; let full syncs yield to a busy machine)
 use super::snapshotting::Progress;
 
 /// Stops threads until an instant.
@@ -241,19 +237,7 @@ fn ok_or_error(result: Result<(), CommandError>) -> Later {
 
 impl Aside for Arc<Parts> {
     fn run(&self, work: Work) {
-<<<<<<< HEAD
         self.helpers.run(&self.engine, work);
-=======
-        let engine = Arc::clone(&self.engine);
-        let thread = std::thread::Builder::new().name("aside".to_owned());
-        let begun = thread.spawn(move || {
-            pacing::yield_to_clients();
-            work(&engine);
-        });
-        if let Err(e) = begun {
-            tracing::warn!("Can't begin a thread: {e}");
-        }
->>>>>>> 6f37d77 (Make room for the keys a load is told of; let full syncs yield to a busy machine)
     }
 
     fn stop_all_until(&self, then: Instant) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -28,7 +28,9 @@ impl Table {
         while let Some(seg) = self.segments.get_mut(id) {
             if seg.depth < depth {
                 with_scratch(|sorted| {
-                    seg.drain_into(sorted);
+                    if let Some(seg) = self.segments.get_mut(id) {
+                        seg.drain_into(sorted);
+                    }
                     self.split(id as u32, sorted);
                 });
                 continue;
