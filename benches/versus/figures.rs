@@ -194,11 +194,19 @@ pub fn print(figures: &[Figure]) {
                 values.iter().copied().reduce(f64::max),
             ) else {
                 let notes = f.notes_of(name).join("; ");
-                let said = if notes.is_empty() { "not there" } else { &notes };
+                let said = if notes.is_empty() {
+                    "not there"
+                } else {
+                    &notes
+                };
                 println!("    {name:10} {said}");
                 continue;
             };
-            let notes: String = f.notes_of(name).iter().map(|n| format!("  [{n}]")).collect();
+            let notes: String = f
+                .notes_of(name)
+                .iter()
+                .map(|n| format!("  [{n}]"))
+                .collect();
             let spread = if values.len() > 1 {
                 format!("  ({} .. {})", shown(low), shown(high))
             } else {

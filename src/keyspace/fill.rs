@@ -64,8 +64,8 @@ impl Keyspace {
         }
         for shard in 0..SHARDS {
             let mut locked = self.lock(ShardMask::only(shard)).giving_way();
-            if let Some(shard) = locked.shard(shard) {
-                shard.make_room(db, keys);
+            if let Some(db) = locked.shard(shard).and_then(|s| s.db_mut(db)) {
+                db.table.reserve(keys);
             }
         }
     }

@@ -268,13 +268,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Makes room for so many keys of a database.
-    pub(super) fn make_room(&mut self, db: usize, keys: usize) {
-        if let Some(d) = self.dbs.get_mut(db) {
-            d.table.reserve(keys);
-        }
-    }
-
     /// Removes the entry at `pos`.
     pub fn remove(&mut self, db: usize, pos: Pos) -> Option<Entry> {
         self.capture(db, pos);

@@ -25,8 +25,8 @@ use crate::resp::reply::{Proto, Reply};
 
 use super::host::Parts;
 use super::loading::{self, LoadMode, LoadStatus};
-use super::replication::AppendOnly;
 use super::pacing::{self, Pacer};
+use super::replication::AppendOnly;
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
 
 /// What the configuration says about the AOF.

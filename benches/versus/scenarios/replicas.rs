@@ -247,7 +247,11 @@ pub fn full_sync(bench: &Bench) -> Outcome<Vec<Figure>> {
     let directives = ["--repl-diskless-sync-delay", "0"];
     let mut figures = Vec::new();
     for (load, batches) in &loads {
-        if bench.only.as_ref().is_some_and(|o| !load.contains(o.as_str())) {
+        if bench
+            .only
+            .as_ref()
+            .is_some_and(|o| !load.contains(o.as_str()))
+        {
             continue;
         }
         let mut of_load = SyncFigures::of(load);

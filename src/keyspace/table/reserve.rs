@@ -75,7 +75,10 @@ mod tests {
             insert(&mut table, 0..keys);
             all_there(&table, 0..keys);
             let (after, keys) = (table.capacity(), keys as usize);
-            assert!(after <= before + before / 20 + 64, "{keys}: {before} {after}");
+            assert!(
+                after <= before + before / 20 + 64,
+                "{keys}: {before} {after}"
+            );
             assert!(before <= keys + keys / 4 + 200, "{keys}: {before}");
         }
     }

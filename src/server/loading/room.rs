@@ -74,7 +74,10 @@ impl Room {
             let part = u128::from(keys) * u128::from(most) / said.max(1);
             u64::try_from(part).unwrap_or(u64::MAX).min(keys)
         };
-        self.said.iter().map(|(db, keys)| (*db, part(*keys))).collect()
+        self.said
+            .iter()
+            .map(|(db, keys)| (*db, part(*keys)))
+            .collect()
     }
 }
 
@@ -102,9 +105,15 @@ mod tests {
         room.select(3);
         room.hint(u64::MAX, 0);
         let believed = room.believed(1024);
-        assert_eq!(believed.iter().map(|(db, _)| *db).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(
+            believed.iter().map(|(db, _)| *db).collect::<Vec<_>>(),
+            [0, 3]
+        );
         let sum: u64 = believed.iter().map(|(_, keys)| keys).sum();
-        assert!((1024 * BELIEVED - 2..=1024 * BELIEVED).contains(&sum), "{sum}");
+        assert!(
+            (1024 * BELIEVED - 2..=1024 * BELIEVED).contains(&sum),
+            "{sum}"
+        );
         assert!(!room.is_wanted(1025));
         assert!(room.is_wanted(1024 * BELIEVED));
     }
