@@ -35,7 +35,7 @@ thread_local! {
 /// holds it back.
 pub fn yield_to_clients() {
     const NICENESS: i32 = 10;
-    YIELDS.set(Yields::ToProcess);
+    yield_until_hurried();
     if let Some(id) =
         rustix::process::Pid::from_raw(rustix::thread::gettid().as_raw_nonzero().get())
     {
@@ -43,9 +43,14 @@ pub fn yield_to_clients() {
     }
 }
 
+/// As [`yield_to_clients`], for work that may come to hurry: a priority that was given up cannot be
+/// had back without a privilege, so there is the [`Pacer`] alone.
+pub fn yield_until_hurried() {
+    YIELDS.set(Yields::ToProcess);
+}
+
 /// From here on a [`Pacer`] holds the calling thread back while the machine is busy. Its priority
-/// stays, for it may come to hurry, and a priority that was given up cannot be had back without a
-/// privilege.
+/// stays, for it may come to hurry.
 pub fn yield_to_machine() {
     YIELDS.set(Yields::ToMachine);
 }

@@ -325,7 +325,11 @@ impl Replication {
         let worker = std::thread::Builder::new().name("repl_sync".to_owned());
         let run = Arc::clone(&job);
         let spawned = worker.spawn(move || {
-            pacing::yield_to_machine();
+            match run.to_sockets {
+                true => pacing::yield_to_machine(),
+                // Who waits for the file gets nothing meanwhile.
+                false => pacing::yield_until_hurried(),
+            }
             me.run_job(&run, snapshot, point);
         });
         if let Err(e) = spawned {
