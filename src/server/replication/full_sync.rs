@@ -327,7 +327,6 @@ impl Replication {
         let spawned = worker.spawn(move || {
             match run.to_sockets {
                 true => pacing::yield_to_machine(),
-                // Who waits for the file gets nothing meanwhile.
                 false => pacing::yield_until_hurried(),
             }
             me.run_job(&run, snapshot, point);
