@@ -29,7 +29,7 @@ pub mod replication;
 pub mod resp;
 pub mod server;
 
-/// As in the server, so that tests can count what is allocated.
-#[cfg(test)]
+/// As in the server, so that tests can count what is allocated; Miri watches its own.
+#[cfg(all(test, not(miri)))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
