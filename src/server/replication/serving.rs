@@ -9,6 +9,7 @@
 
 mod beside;
 mod limits;
+mod pace;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -33,6 +34,7 @@ use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
 use crate::resp::parser::{ArgVec, Limits, Parser};
 
 pub use self::beside::{Main, Mains};
+use self::pace::Pace;
 use super::full_sync::{Deliveries, Delivery};
 use super::{Replication, words};
 
@@ -68,6 +70,12 @@ fn traits_of(facts: &ReplicaFacts, pre_psync: bool) -> Traits {
         without_data: facts.filter_data,
         without_functions: facts.filter_functions,
     }
+}
+
+/// Waits until there is something to send, and time for it.
+async fn next_piece(cursor: &Cursor, pace: &Pace) -> io::Result<()> {
+    cursor.readable().await;
+    pace.is_due().await
 }
 
 async fn serve(repl: Arc<Replication>, taken: Taken) {
@@ -402,11 +410,18 @@ impl Feed {
     /// Feeds the stream until the connection ends.
     async fn stream(&mut self) -> io::Result<()> {
         let mut look = tokio::time::interval(LOOK);
+        let mut pace = Pace::new();
         loop {
             if self.out.is_empty()
                 && let Some(cursor) = &mut self.cursor
             {
+                let before = cursor.position();
                 self.out.extend(cursor.try_read(READ_BYTES));
+                let taken = cursor.position() - before;
+                // As much as may be taken is no piece of a stream but one of a backlog.
+                if taken > 0 && taken < READ_BYTES as u64 {
+                    pace.sent();
+                }
                 // What was read may be of another history already, of which the replica must not
                 // take it for a part: whoever changes the history kills us before it goes on.
                 if self.client.is_killed() {
@@ -427,7 +442,7 @@ impl Feed {
                     self.listen()?;
                 }
                 w = self.transport.writable(), if stuck => w?,
-                () = cursor.readable(), if !stuck => {}
+                r = next_piece(cursor, &pace), if !stuck => r?,
                 () = self.client.outbox.woken() => self.check()?,
                 _ = look.tick() => self.check()?,
             }
