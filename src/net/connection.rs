@@ -47,8 +47,8 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
-/// Places for pieces of replies that a connection keeps when all have been sent.
-const UNSENT_KEPT: usize = 64;
+/// Bytes that are read behind a command that waits; more would only pile up here.
+const READ_AHEAD: usize = 1024 * 1024;
 
 /// One connection's own state.
 struct Connection {
@@ -169,7 +169,9 @@ impl Connection {
                     }
                     Stop::Paused(ms) => {
                         let pause = self.hold_back(worker, ms);
-                        if !self.finish_suspended(worker, pause).await? {
+                        // Both may have come at once: who is killed runs nothing more.
+                        let goes_on = self.finish_suspended(worker, pause).await?;
+                        if !goes_on || self.client.is_killed() {
                             return Ok(false);
                         }
                     }
@@ -194,9 +196,7 @@ impl Connection {
             if !self.within_output_limit(worker, 0) {
                 return Ok(false);
             }
-            if self.unsent.capacity() > UNSENT_KEPT {
-                self.give_back_room(worker);
-            }
+            self.give_back_room(worker);
             let idle = self.time_limit(worker);
             let want_write = !self.unsent.is_empty();
             // A client may send all of its requests before it reads a reply: it is read from even
@@ -426,6 +426,7 @@ impl Connection {
             if !self.within_output_limit(worker, 0) {
                 break None;
             }
+            self.give_back_room(worker);
             let limit = self.soft_limit_time(worker);
             tokio::select! {
                 biased;
@@ -434,9 +435,9 @@ impl Connection {
                     w?;
                     self.send_unsent(worker)?;
                 }
-                r = self.transport.readable() => {
+                r = self.transport.readable(), if self.unread.len() < READ_AHEAD => {
                     r?;
-                    if !self.read_ahead(worker)? {
+                    if !self.read_ahead(worker)? || !self.within_memory_limit(worker) {
                         break None;
                     }
                 }

@@ -84,6 +84,30 @@ fn a_client_that_is_held_back_is_sent_what_it_had_asked_for_and_can_be_killed() 
     assert_eq!(control.int(&["EXISTS", "key"]), 0);
 }
 
+/// The end of the pause and that of the client may reach its worker together.
+#[test]
+fn who_is_killed_during_a_pause_runs_nothing_at_its_end() {
+    let server = server_with_a_big_value();
+    let mut control = server.client();
+    for round in 0..20 {
+        control.ok(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        let name = format!("held{round}");
+        let _client = ask(&server, &name, 0, "SET key value\r\n");
+        wait_until("the client to be held back", SOON, || {
+            control.info("blocked_clients") == "1"
+        });
+        let id = field(&mut control, &name, "id").unwrap();
+        let both = format!("CLIENT KILL ID {id}\r\nCLIENT UNPAUSE\r\n");
+        control.send_bytes(both.as_bytes()).unwrap();
+        control.receive().unwrap();
+        control.receive().unwrap();
+        wait_until("the client to be gone", SOON, || {
+            field(&mut control, &name, "id").is_none()
+        });
+        assert_eq!(control.int(&["EXISTS", "key"]), 0);
+    }
+}
+
 #[test]
 fn the_room_of_a_long_queue_of_replies_is_given_back_unless_debug_forbids_it() {
     let server = server_with_a_big_value();

@@ -365,23 +365,48 @@ impl Segment {
     /// Takes out the slot at `at` and closes the gap.
     pub(super) fn take(&mut self, at: usize) -> Slot {
         let taken = self.get(at);
-        let mut gap = at;
-        let end = self.slots();
-        loop {
-            let next = gap + 1;
-            if next >= end {
-                break;
-            }
-            let s = self.get(next);
-            if s.is_null() || self.home(tag_of(s)) == next {
-                break;
-            }
-            self.put(gap, s);
-            gap = next;
-        }
-        self.put(gap, ptr::null_mut());
+        let end = self.run_end(at + 1);
+        self.move_down(at, end);
+        self.put(end - 1, ptr::null_mut());
         self.len -= 1;
         taken
+    }
+
+    /// The first slot from `from` on that is empty or holds an entry at its home; the number of
+    /// slots if there is none.
+    fn run_end(&self, from: usize) -> usize {
+        let (mut chunk, mut within) = (from / CHUNK_SLOTS, from % CHUNK_SLOTS);
+        loop {
+            let rest = self.chunk(chunk).get(within..).unwrap_or_default();
+            if rest.is_empty() {
+                return self.slots();
+            }
+            let first = chunk * CHUNK_SLOTS + within;
+            let ends = |(n, s): (usize, &Slot)| s.is_null() || self.home(tag_of(*s)) == first + n;
+            if let Some(n) = rest.iter().enumerate().position(ends) {
+                return first + n;
+            }
+            chunk += 1;
+            within = 0;
+        }
+    }
+
+    /// Moves the slots behind `at` and in front of `end` down by one, within each chunk at once.
+    fn move_down(&mut self, at: usize, end: usize) {
+        let mut to = at;
+        while to + 1 < end {
+            let (chunk, within) = (to / CHUNK_SLOTS, to % CHUNK_SLOTS);
+            let last = (end - 1).min(chunk * CHUNK_SLOTS + CHUNK_SLOTS - 1);
+            if last == to {
+                let moved = self.get(to + 1);
+                self.put(to, moved);
+                to += 1;
+                continue;
+            }
+            self.chunk_mut(chunk)
+                .copy_within(within + 1..=last % CHUNK_SLOTS, within);
+            to = last;
+        }
     }
 
     /// Moves all slots that are taken to the end of `all`, in tag order. What stays behind is

@@ -77,6 +77,9 @@ pub(super) fn make_room(own: &mut Vec<u8>, more: usize, expected: Option<usize>)
     own.reserve_exact(target - own.len());
 }
 
+/// Places for pieces of replies that a connection keeps when all have been sent.
+const UNSENT_KEPT: usize = 64;
+
 impl Connection {
     /// How long the connection may stay as it is: idle, or with too much waiting for its client.
     pub(super) fn time_limit(&self, worker: &Worker) -> Option<Duration> {
@@ -169,8 +172,15 @@ impl Connection {
     }
 
     /// Gives back the room of a long queue of replies once they are sent, or shows it.
-    #[cold]
+    #[inline]
     pub(super) fn give_back_room(&mut self, worker: &Worker) {
+        if self.unsent.capacity() > UNSENT_KEPT {
+            self.settle_room(worker);
+        }
+    }
+
+    #[cold]
+    fn settle_room(&mut self, worker: &Worker) {
         let keep = &worker.engine.clients.keep_reply_room;
         if self.unsent.is_empty() && !keep.load(Ordering::Relaxed) {
             self.unsent = VecDeque::new();

@@ -325,7 +325,7 @@ impl Follower {
                 for_aof: batch.for_aof,
                 link: s.number,
             };
-            self.repl.check_disk(&commands);
+            self.repl.check_disk(s.number, &commands);
             let mut failures = Vec::new();
             let before = self.repl.engine.log.end_offset();
             let applied = self.repl.engine.apply(
@@ -426,7 +426,7 @@ impl Replication {
 
     /// Ends the process where it may not apply what it cannot save, for then what it acknowledges
     /// would be lost with it (`replica-ignore-disk-write-errors`).
-    fn check_disk(&self, commands: &[&[&[u8]]]) {
+    fn check_disk(&self, link: u64, commands: &[&[&[u8]]]) {
         /// Between two warnings.
         const QUIET_MS: i64 = 10_000;
         let gates = self.engine.gates.load();
@@ -438,7 +438,7 @@ impl Replication {
             let command = table.lookup(args);
             command.is_some_and(|c| c.spec.flags.contains(CommandFlags::WRITE))
         };
-        if !commands.iter().any(writes) {
+        if !commands.iter().any(writes) || !self.is_followed(link) {
             return;
         }
         let settings = self.engine.config.current();

@@ -10,16 +10,14 @@
 //! slowest. The stream behind the snapshot's instant is held for the job as long as it runs, so a
 //! replica that comes while a file is being written can still join.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::base::{clock, random};
 use crate::keyspace::snapshot::Snapshot;
@@ -33,6 +31,7 @@ use crate::replication::transfer::MARK_BYTES;
 use super::super::pacing;
 use super::super::snapshotting::{self, Heading, Progress, StreamPoint};
 use super::Replication;
+use super::fan_out::FanOut;
 use super::serving::Main;
 
 /// Pieces that wait for a replica before the snapshot waits for it.
@@ -65,7 +64,7 @@ struct Member {
 }
 
 /// A snapshot on its way.
-struct Job {
+pub(super) struct Job {
     to_sockets: bool,
     contents: Traits,
     id: ReplId,
@@ -74,7 +73,7 @@ struct Job {
     pin: Mutex<Option<Cursor>>,
     /// Who gets it; `None` once nobody can join any more.
     members: Mutex<Option<Vec<Member>>>,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
 }
 
 /// Replicas that wait, and the snapshot on its way.
@@ -108,7 +107,7 @@ impl Job {
     }
 
     /// Those who still want it.
-    fn receivers(&self) -> Vec<mpsc::Sender<Delivery>> {
+    pub(super) fn receivers(&self) -> Vec<mpsc::Sender<Delivery>> {
         let members = self.members.lock();
         let all = members.iter().flatten();
         all.filter(|m| !m.to.is_closed())
@@ -426,10 +425,7 @@ impl Replication {
         let mark = random::run_id();
         let mark: [u8; MARK_BYTES] = mark.as_bytes().try_into().map_err(io::Error::other)?;
         let config = &self.engine.config;
-        let mut fan = FanOut {
-            job,
-            piece: Vec::new(),
-        };
+        let mut fan = FanOut::new(job);
         fan.send(|| Delivery::Mark(mark))?;
         let mut writer = Writer::new(&mut fan, snapshotting::format(config));
         snapshotting::write(snapshot, &mut writer, heading, config, &job.progress)?;
@@ -510,74 +506,6 @@ fn is_urgent(waiting: u64, limit: u64, done: u64, total: u64) -> bool {
     const LITTLE_PART: u64 = 16;
     let by_its_end = u128::from(waiting) * u128::from(total);
     waiting > limit / LITTLE_PART && by_its_end > u128::from(limit / 2) * u128::from(done)
-}
-
-/// Bytes of a data set in a piece: whoever passes it on is woken that much less often.
-const PIECE_BYTES: usize = 256 << 10;
-
-/// Room that a piece may be sent without.
-const LEFT_BYTES: usize = 64 << 10;
-
-/// Writes to all members that are still there.
-struct FanOut<'j> {
-    job: &'j Arc<Job>,
-    piece: Vec<u8>,
-}
-
-impl FanOut<'_> {
-    /// Gives one of them its delivery, as soon as it takes it. Whether it is still there.
-    ///
-    /// # Errors
-    /// The snapshot is to end, however long the replica may take.
-    fn give(&self, to: &mpsc::Sender<Delivery>, mut what: Delivery) -> io::Result<bool> {
-        const LOOK: Duration = Duration::from_micros(500);
-        loop {
-            what = match to.try_send(what) {
-                Ok(()) => return Ok(true),
-                Err(TrySendError::Closed(_)) => return Ok(false),
-                Err(TrySendError::Full(back)) => back,
-            };
-            self.job.progress.check()?;
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    fn send(&mut self, what: impl Fn() -> Delivery) -> io::Result<()> {
-        let mut alive = 0;
-        for to in self.job.receivers() {
-            if self.give(&to, what())? {
-                alive += 1;
-            }
-        }
-        if alive > 0 {
-            return Ok(());
-        }
-        if !self.job.progress.cancelled.swap(true, Ordering::AcqRel) {
-            tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
-        }
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for FanOut<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.piece.is_empty() {
-            self.piece.reserve_exact(PIECE_BYTES);
-        }
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES - LEFT_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = Bytes::from(std::mem::take(&mut self.piece));
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.send(|| Delivery::Piece(piece.clone()))
-    }
 }
 
 #[cfg(test)]

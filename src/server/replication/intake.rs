@@ -331,10 +331,15 @@ impl Intake {
                 let load = tokio::task::spawn_blocking(move || serving.load_file(file, flag));
                 load.await.map_err(|e| e.to_string())?
             }
-            Some(early) => match early.await.map_err(|e| e.to_string())? {
-                Ok((loaded, keyspace)) => self.swap(keyspace).await.map(|()| loaded),
-                Err(reason) => Err(reason),
-            },
+            Some(early) => {
+                me.reservoir.set_awaited(true);
+                let ended = early.await;
+                me.reservoir.set_awaited(false);
+                match ended.map_err(|e| e.to_string())? {
+                    Ok((loaded, keyspace)) => self.swap(keyspace).await.map(|()| loaded),
+                    Err(reason) => Err(reason),
+                }
+            }
         };
         let naming = tokio::task::spawn_blocking(move || {
             loaded.and_then(|loaded| {
@@ -366,7 +371,7 @@ impl Intake {
 struct Serving {
     repl: Arc<Replication>,
     from_socket: bool,
-    /// Nobody is kept from anything by a load that takes longer.
+    /// Nobody is kept from anything by a load that takes longer, until its file is there in full.
     in_background: bool,
 }
 

@@ -20,6 +20,7 @@
 mod beside;
 mod commands;
 mod cron;
+mod fan_out;
 mod following;
 mod full_sync;
 mod growing;

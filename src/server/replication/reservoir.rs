@@ -28,8 +28,18 @@ pub struct Level {
     pub size: AtomicU64,
     /// The most there have ever been.
     pub peak: AtomicU64,
-    /// So much is held that the load must come to an end, whoever else wants the processors.
+    /// So much is held that the load must come to an end, whoever else wants the processors, or
+    /// it is awaited.
     pub presses: Arc<AtomicBool>,
+    awaited: AtomicBool,
+}
+
+impl Level {
+    /// Everybody waits for the load from here on, or nobody any more.
+    pub fn set_awaited(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::Relaxed);
+        self.presses.store(awaited, Ordering::Relaxed);
+    }
 }
 
 /// The load hurries once so much of the limit is held.
@@ -88,7 +98,8 @@ impl Reservoir {
         level.size.store(self.bytes, Ordering::Relaxed);
         level.peak.fetch_max(self.bytes, Ordering::Relaxed);
         let limit = self.limit();
-        let presses = limit > 0 && self.bytes > limit / PRESSING_PART;
+        let much = limit > 0 && self.bytes > limit / PRESSING_PART;
+        let presses = much || level.awaited.load(Ordering::Relaxed);
         level.presses.store(presses, Ordering::Relaxed);
     }
 
