@@ -11,9 +11,9 @@
 //! - A segment is an open-addressed array in robin-hood order: an entry's home is its tag scaled
 //!   to the array, entries stand sorted by tag at or behind their home. A lookup compares 16-bit
 //!   tags before it touches an entry, and ends at the first greater tag.
-//! - A segment grows by 32 slots, a large one by 64, and by moving slots alone (homes follow from
-//!   tags): a large one that grew by insertions is full to between 0.94 and 0.98, one that room was
-//!   made for may be emptier. At 2048 slots it splits in two by the next bit of the hash:
+//! - A segment grows by 32 slots, and by moving slots alone (homes follow from tags): a large one
+//!   that grew by insertions is full to between 0.95 and 0.98, one that room was made for may be
+//!   emptier. At 2048 slots it splits in two by the next bit of the hash:
 //!   no insert ever rehashes more than one segment.
 //! - Scanning walks segments in directory order and slots in tag order: hash order. A cursor is a
 //!   hash position, so a key that is present throughout comes exactly once, whatever splits.

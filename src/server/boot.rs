@@ -130,6 +130,8 @@ fn start(executable: &str, config: Config, source: &LoadSource) -> Result<(), St
     engine.limit_clients(&settings);
     // What the kernel refuses is logged, and no reason not to start.
     let _ = parts.oom.follow(&settings, engine.gates.is(Gate::REPLICA));
+    // Nor is an allocator that cannot.
+    let _ = super::memory::give_back_in_background(settings.memory.jemalloc_bg_thread);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served = LocalSet::new().block_on(&runtime, async {
         let takeover: Arc<dyn Takeover> = Arc::new(Arc::clone(&parts.replication));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tikv_jemalloc_ctl::thread::ThreadLocal;
-use tikv_jemalloc_ctl::{epoch, raw, stats, stats_print, thread};
+use tikv_jemalloc_ctl::{background_thread, epoch, raw, stats, stats_print, thread};
 
 use super::host::Parts;
 use crate::base::clock;
@@ -148,6 +148,16 @@ impl Memory for Arc<Parts> {
     fn allocator_text(&self) -> Vec<u8> {
         allocator_text()
     }
+}
+
+/// Whether threads of the allocator give pages back some seconds after they were freed
+/// (`jemalloc-bg-thread`). Otherwise the threads of each arena do as they allocate on, and an idle
+/// server keeps what it once needed.
+///
+/// # Errors
+/// The allocator cannot start them.
+pub fn give_back_in_background(wanted: bool) -> Result<(), String> {
+    background_thread::write(wanted).map_err(|e| e.to_string())
 }
 
 /// Gives free pages back to the system. Whether the allocator did.

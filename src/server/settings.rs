@@ -115,6 +115,9 @@ pub fn register(effects: &Effects, engine: &Arc<Engine>) {
             Err(e) => Err(e.to_string()),
         }
     });
+    effects.on(&["jemalloc-bg-thread"], |change| {
+        memory::give_back_in_background(change.new.memory.jemalloc_bg_thread)
+    });
     let weak = Arc::downgrade(engine);
     let with_engine = move |act: fn(&Engine, &Settings)| {
         let weak = weak.clone();

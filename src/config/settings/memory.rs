@@ -42,8 +42,7 @@ group! {
         "activerehashing" = activerehashing: bool = true, YesNo
             => Honour::NoEffect("a table grows a segment at a time; none is ever rehashed");
         /// Let the allocator give memory back in the background.
-        "jemalloc-bg-thread" = jemalloc_bg_thread: bool = true, YesNo
-            => Honour::NoEffect("freed pages are given back by the threads that free them");
+        "jemalloc-bg-thread" = jemalloc_bg_thread: bool = true, YesNo;
         /// Defragment memory while the server runs.
         "activedefrag" = activedefrag: bool = false, YesNo
             => Honour::Refused("Active defragmentation cannot be enabled: it requires a Redis \

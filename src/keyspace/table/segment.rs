@@ -21,9 +21,6 @@ const MAX_CHUNKS: usize = 16;
 const MAX_SLOTS: usize = MAX_CHUNKS * CHUNK_SLOTS;
 /// Entries that a segment may hold before it splits.
 pub(super) const MAX_ENTRIES: usize = MAX_SLOTS * LOAD_NUM / LOAD_DEN - 1;
-/// From so many slots on a segment grows by two steps, so that about as many slots are moved for
-/// each insertion in large segments as in small ones.
-const LARGE_SLOTS: usize = 1536;
 /// Slots behind the last home, for what robin-hood order pushes over the end.
 const SLACK: usize = 32;
 /// A segment grows when more than 47 of 48 slots would be taken. A search passes over four slots at
@@ -440,8 +437,7 @@ impl Segment {
     #[must_use]
     pub(super) fn lay_out_grown(&mut self, sorted: &[Slot]) -> bool {
         let slots = self.slots();
-        let growth = if slots < LARGE_SLOTS { 1 } else { 2 } * STEP_SLOTS;
-        slots < MAX_SLOTS && self.lay_out_over(sorted, slots + growth)
+        slots < MAX_SLOTS && self.lay_out_over(sorted, slots + STEP_SLOTS)
     }
 
     /// Whether the entries would fit into half the slots, so that some can be given back.
