@@ -63,6 +63,15 @@ fn text(frame: &Frame, numbers: bool) -> String {
             let parts: Vec<_> = data.iter().map(|part| text(part, numbers)).collect();
             format!("{parts:?}")
         }
+        // Its pairs come in an order of the decoder's own.
+        Frame::Map { data, .. } => {
+            let pairs = data.iter();
+            let mut pairs: Vec<_> = pairs
+                .map(|(key, value)| [text(key, numbers), text(value, numbers)])
+                .collect();
+            pairs.sort();
+            format!("{pairs:?}")
+        }
         other => format!("{other:?}"),
     }
 }
