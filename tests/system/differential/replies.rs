@@ -42,23 +42,47 @@ impl Protocol {
     }
 }
 
-/// Whether a reply may hold scores, distances or coordinates.
-fn tells_doubles(name: &[u8]) -> bool {
-    name == b"EXEC"
-        || [&b"Z"[..], b"BZ", b"GEO"]
-            .iter()
-            .any(|start| name.starts_with(start))
+/// How numbers are told apart by a comparison.
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// By their text.
+    AsWritten,
+    /// As the doubles that the text stands for.
+    AsDoubles,
+    /// As doubles, to 17 decimals: what Redis 7 writes of a coordinate, which is a digit too few
+    /// for a double below 0.1.
+    ToDecimals,
 }
 
-/// A part as text; what is a number in it as the double it is.
-fn text(frame: &Frame, numbers: bool) -> String {
+impl Numbers {
+    /// What a comparison with a peer other than Redis 8 has to allow for in a command's reply.
+    fn of(name: &[u8]) -> Numbers {
+        let starts = |starts: &[&[u8]]| starts.iter().any(|start| name.starts_with(start));
+        match name {
+            _ if name == b"EXEC" || starts(&[b"GEO"]) => Numbers::ToDecimals,
+            _ if starts(&[b"Z", b"BZ"]) => Numbers::AsDoubles,
+            _ => Numbers::AsWritten,
+        }
+    }
+
+    fn write(self, number: f64) -> String {
+        match self {
+            Numbers::ToDecimals if number.abs() < 0.1 => format!("{number:.17}"),
+            Numbers::ToDecimals | Numbers::AsDoubles | Numbers::AsWritten => format!("{number}"),
+        }
+    }
+}
+
+/// A part as text.
+fn text(frame: &Frame, numbers: Numbers) -> String {
     match frame {
-        Frame::BlobString { data, .. } if numbers => {
+        Frame::BlobString { data, .. } if !matches!(numbers, Numbers::AsWritten) => {
             let number = std::str::from_utf8(data)
                 .ok()
                 .and_then(|s| s.parse::<f64>().ok());
-            number.map_or_else(|| format!("{data:?}"), |n| format!("{n}"))
+            number.map_or_else(|| format!("{data:?}"), |number| numbers.write(number))
         }
+        Frame::Double { data, .. } => numbers.write(*data),
         Frame::Array { data, .. } => {
             let parts: Vec<_> = data.iter().map(|part| text(part, numbers)).collect();
             format!("{parts:?}")
@@ -103,7 +127,10 @@ pub fn contents(
         parts.push(format!("{cursor:?}"));
         frame = found.clone();
     }
-    let numbers = !of_redis_8 && tells_doubles(name);
+    let numbers = match of_redis_8 {
+        true => Numbers::AsWritten,
+        false => Numbers::of(name),
+    };
     match frame {
         Frame::Array { data, .. } if in_pairs => {
             let pairs = data.chunks(2);
