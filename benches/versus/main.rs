@@ -62,8 +62,8 @@ struct Options {
     /// Seconds that are measured in a round.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Depths that the scenario `pipeline` takes.
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    /// Depths of the pipelines of `pipeline` (1, 16 and 64) and `types` (16 and 64).
+    #[arg(long, value_delimiter = ',')]
     depths: Vec<usize>,
     /// Divides the number of keys, for a quick look.
     #[arg(long, default_value_t = 1)]
@@ -108,6 +108,14 @@ struct Bench {
 }
 
 impl Bench {
+    /// The depths of pipelines that were asked for, or these.
+    fn depths_or(&self, usual: &[usize]) -> Vec<usize> {
+        match self.depths.as_slice() {
+            [] => usual.to_vec(),
+            asked => asked.to_vec(),
+        }
+    }
+
     /// So many keys, or fewer in a quick look.
     fn scaled(&self, keys: u64) -> u64 {
         (keys / self.scale_down.max(1)).max(1000)

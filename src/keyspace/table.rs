@@ -351,13 +351,7 @@ impl Table {
         let expire_ms = entry.as_ref().expire_ms();
         self.timed -= usize::from(entry.as_ref().next_field_expiry().is_some());
         seg.forget_expiry(expire_ms);
-        if seg.is_sparse() {
-            let fits = with_scratch(|sorted| {
-                seg.drain_into(sorted);
-                seg.lay_out(sorted)
-            });
-            debug_assert!(fits, "they fit into the slots they were in");
-        }
+        seg.shrink();
         self.len -= 1;
         self.sizes.remove(entry.as_ref().size_class());
         if expire_ms.is_some() {

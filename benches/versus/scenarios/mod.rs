@@ -60,7 +60,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "types",
-        about: "common commands of each data type, 50 clients, pipelines of 16",
+        about: "common commands of each data type, 50 clients, pipelines of 16 and 64",
         run: types::common,
     },
     Scenario {

@@ -96,7 +96,7 @@ pub fn by_depth(bench: &Bench) -> Outcome<Vec<Figure>> {
     fill(&servers, KEYS, 64)?;
     let keys = Keys::Uniform(KEYS);
     let mut all = Vec::new();
-    for &depth in &bench.depths {
+    for depth in bench.depths_or(&[1, 16, 64]) {
         for (command, batches) in [
             ("GET", gets(&keys, depth, 64)),
             ("SET", sets(&keys, depth, 64)),

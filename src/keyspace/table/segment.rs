@@ -38,6 +38,12 @@ thread_local! {
     static SCRATCH: Cell<Vec<Slot>> = const { Cell::new(Vec::new()) };
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has laid a segment out.
+    pub(super) static LAYOUTS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Gives `f` room for the slots of a segment, which a thread keeps for the next time.
 pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<Slot>) -> T) -> T {
     // Without it where a thread ends, or within such an `f`: then there is new room.
@@ -95,6 +101,8 @@ pub(super) struct Segment {
     chunks: [Option<NonNull<Slot>>; MAX_CHUNKS],
     slots: u32,
     pub(super) len: u32,
+    /// Slots are given back when no more entries than this are left.
+    shrinks_at: u32,
     /// Bits of the hash, behind the shard's, that all entries here share.
     pub(super) depth: u32,
     /// Entries that have an expiry.
@@ -122,6 +130,18 @@ fn slots_for(len: usize) -> usize {
     least.next_multiple_of(STEP_SLOTS)
 }
 
+/// Slots without which sorted entries have no room: from the home of each on there must be as many
+/// as it and those behind it are.
+fn least_slots_for(sorted: &[Slot]) -> usize {
+    let left = (1..=sorted.len()).rev();
+    let least = sorted.iter().zip(left).map(|(&slot, left)| {
+        let tag = tag_of(slot);
+        // The home of a tag is its share of the slots but for the slack.
+        (left << 16).saturating_sub(tag * SLACK) / ((1 << 16) - tag)
+    });
+    least.max().unwrap_or(0).next_multiple_of(STEP_SLOTS)
+}
+
 impl Segment {
     /// A segment without any slots, to be laid out.
     pub(super) fn new(depth: u32) -> Segment {
@@ -129,6 +149,7 @@ impl Segment {
             chunks: [None; MAX_CHUNKS],
             slots: 0,
             len: 0,
+            shrinks_at: u32::MAX,
             depth,
             volatile: 0,
             earliest_ms: i64::MAX,
@@ -440,17 +461,37 @@ impl Segment {
         slots < MAX_SLOTS && self.lay_out_over(sorted, slots + STEP_SLOTS)
     }
 
-    /// Whether the entries would fit into half the slots, so that some can be given back.
-    pub(super) fn is_sparse(&self) -> bool {
+    /// Gives slots back if the entries would fit into half of them.
+    ///
+    /// They may not come to much where tags crowd, as those that are left do while somebody removes
+    /// keys in the order of a walk. It is tried again when half of these have gone, not for each.
+    pub(super) fn shrink(&mut self) {
+        if self.len > self.shrinks_at || !self.is_sparse() {
+            return;
+        }
+        with_scratch(|sorted| {
+            self.drain_into(sorted);
+            let fits = self.lay_out(sorted);
+            debug_assert!(fits, "they fit into the slots they were in");
+        });
+        if self.is_sparse() {
+            self.shrinks_at = self.len / 2;
+        }
+    }
+
+    fn is_sparse(&self) -> bool {
         self.slots() > 2 * STEP_SLOTS && self.len as usize * 2 + 2 * STEP_SLOTS < self.slots()
     }
 
     fn lay_out_over(&mut self, sorted: &[Slot], slots: usize) -> bool {
+        #[cfg(test)]
+        LAYOUTS.set(LAYOUTS.get() + 1);
         let mut slots = slots.min(MAX_SLOTS);
         loop {
             self.set_slots(slots);
             if self.place(sorted) {
                 self.len = sorted.len() as u32;
+                self.shrinks_at = u32::MAX;
                 return true;
             }
             if slots == MAX_SLOTS {
@@ -459,7 +500,8 @@ impl Segment {
                 }
                 return false;
             }
-            slots += STEP_SLOTS;
+            slots = (slots + STEP_SLOTS).max(least_slots_for(sorted));
+            slots = slots.min(MAX_SLOTS);
         }
     }
 

@@ -29,6 +29,28 @@ fn keys(n: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn removing_what_a_walk_shows_lays_a_segment_out_when_it_has_halved_only() {
+    let mut table = Table::new(SHARD_BITS);
+    for key in keys(20_000) {
+        table.insert(hash::of(&key), entry(&key, Some(1)));
+    }
+    let before = segment::LAYOUTS.get();
+    let (segments, slots) = (table.segments.len(), table.capacity());
+    let mut from = 0;
+    while table.len() > 100 {
+        let mut due: Vec<Vec<u8>> = Vec::new();
+        from = table.expired(2, from, 1, |key, _| due.push(key.to_vec()));
+        for key in due.iter().take(table.len() - 100) {
+            let pos = table.find(hash::of(key), key).unwrap();
+            table.remove(pos).unwrap();
+        }
+    }
+    let layouts = segment::LAYOUTS.get() - before;
+    assert!(layouts <= segments * 12, "{layouts} for {segments} segments");
+    assert!(table.capacity() < slots / 5, "{} of {slots}", table.capacity());
+}
+
+#[test]
 fn random_inserts_and_removals_agree_with_a_map() {
     let mut table = Table::new(SHARD_BITS);
     let mut model: BTreeMap<Vec<u8>, Option<i64>> = BTreeMap::new();
