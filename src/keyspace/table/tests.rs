@@ -46,8 +46,15 @@ fn removing_what_a_walk_shows_lays_a_segment_out_when_it_has_halved_only() {
         }
     }
     let layouts = segment::LAYOUTS.get() - before;
-    assert!(layouts <= segments * 12, "{layouts} for {segments} segments");
-    assert!(table.capacity() < slots / 5, "{} of {slots}", table.capacity());
+    assert!(
+        layouts <= segments * 12,
+        "{layouts} for {segments} segments"
+    );
+    assert!(
+        table.capacity() < slots / 5,
+        "{} of {slots}",
+        table.capacity()
+    );
 }
 
 #[test]
