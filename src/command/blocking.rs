@@ -496,14 +496,14 @@ impl Engine {
         let action = command.handler?;
         let mut reply = Reply::new(*proto);
         std::mem::swap(ctx.session, session);
-        let no_touch = std::mem::replace(&mut ctx.unit.no_touch, ctx.session.no_touch);
+        let no_touch = std::mem::replace(&mut ctx.unit.options.no_touch, ctx.session.no_touch);
         let nested = std::mem::replace(&mut ctx.nested, false);
         (ctx.serving, ctx.unserved) = (true, false);
         let begun = Instant::now();
         let failed = self.call(ctx, command, action, &argv, &mut reply);
         ctx.serving = false;
         ctx.nested = nested;
-        ctx.unit.no_touch = no_touch;
+        ctx.unit.options.no_touch = no_touch;
         let nanos = begun.elapsed().as_nanos() as u64;
         if !ctx.unserved {
             self.note_slow(ctx, command, &argv, nanos);

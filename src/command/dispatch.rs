@@ -210,7 +210,6 @@ impl Engine {
         scratch.effects.set_unix_s(options.now_ms / 1000);
         let unit = Unit::new(locked, options, &mut scratch.effects);
         let mut ctx = Ctx::new(unit, session, self, settings);
-        ctx.unit.no_touch = ctx.session.no_touch;
         let hashes = planned.iter().map(|p| p.hash);
         ctx.unit.fetch(db, hashes, &mut places);
         let mut ended = false;
@@ -271,6 +270,7 @@ impl Engine {
             now_ms,
             access: lfu.map_or_else(|| clock::lru_seconds_at(now_ms), Lfu::fresh),
             lfu,
+            no_touch: false,
             expiry: ExpiryMode::Remove,
             notify: settings.observe.notify_keyspace_events.bits(),
             log: self.log.is_active(),
@@ -324,6 +324,7 @@ impl Engine {
             now_ms,
             access: lfu.map_or_else(|| clock::lru_seconds_at(now_ms), Lfu::fresh),
             lfu,
+            no_touch: session.no_touch,
             expiry,
             notify: settings.observe.notify_keyspace_events.bits(),
             log: matches!(propagation, Propagation::Own)

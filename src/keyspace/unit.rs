@@ -40,8 +40,6 @@ pub struct Unit<'a> {
     pub events: Vec<Event>,
     /// What was counted.
     pub counters: Counters,
-    /// Do not move access times (`CLIENT NO-TOUCH`).
-    pub no_touch: bool,
     hint: Hint<'a>,
     /// What was removed, to be freed after the locks are released.
     pub freed: Freed,
@@ -65,7 +63,6 @@ impl<'a> Unit<'a> {
             effects,
             events: Vec::new(),
             counters: Counters::default(),
-            no_touch: false,
             hint: Hint::NONE,
             freed: Freed::default(),
             own_expiries: Vec::new(),
@@ -174,27 +171,15 @@ impl<'a> Unit<'a> {
         self.counters.hits += 1;
         let table = &mut self.locked.shard_for(hash)?.db_mut(db)?.table;
         let mut entry = table.entry_mut(pos)?;
-        if !self.no_touch {
-            entry.set_access(self.options.touched(entry.as_ref().access()));
-        }
+        entry.set_access(self.options.touched(entry.as_ref().access()));
         Some(entry.into_ref())
-    }
-
-    /// The access bits of an entry that had `old` and is used now by this unit.
-    #[inline]
-    fn touched(&self, old: u32) -> u32 {
-        if self.no_touch {
-            old
-        } else {
-            self.options.touched(old)
-        }
     }
 
     /// Notes that a key was looked up to be written, by a command that then changes nothing of its
     /// value.
     pub fn touch(&mut self, db: usize, key: &[u8]) {
         if let Some(old) = self.peek(db, key).map(EntryRef::access) {
-            self.set_access(db, key, self.touched(old));
+            self.set_access(db, key, self.options.touched(old));
         }
     }
 
@@ -305,10 +290,7 @@ impl<'a> Unit<'a> {
                 .and_then(EntryRef::expire_ms),
         };
         let old = shard.db(db).and_then(|d| d.table.entry(pos));
-        let touched = |old: EntryRef<'_>| match self.no_touch {
-            true => old.access(),
-            false => self.options.touched(old.access()),
-        };
+        let touched = |old: EntryRef<'_>| self.options.touched(old.access());
         let meta = Meta {
             expire_ms,
             access: old.map_or(access, touched),

@@ -127,7 +127,7 @@ pub fn no_touch(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     let on = on_or_off(arg(args, 2))?;
     ctx.session.no_touch = on;
     ctx.session.client.no_touch.store(on, Ordering::Relaxed);
-    ctx.unit.no_touch = on;
+    ctx.unit.options.no_touch = on;
     reply.ok();
     Ok(Effect::None)
 }

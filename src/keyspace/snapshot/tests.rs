@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub(super) fn options() -> UnitOptions {
     UnitOptions {
         lfu: None,
+        no_touch: false,
         now_ms: 1000,
         access: 0,
         expiry: ExpiryMode::Remove,

@@ -28,11 +28,11 @@ impl Unit<'_> {
                 Missing::Create => Some((self.create(db, hash, key, change), false)),
             });
         };
-        let (no_touch, options) = (self.no_touch, &self.options);
+        let options = &self.options;
         let Some(shard) = self.locked.shard_for(hash) else {
             return Ok(None);
         };
-        let touched = |old| if no_touch { old } else { options.touched(old) };
+        let touched = |old| options.touched(old);
         match shard.edit_collection(db, pos, key, touched, change) {
             CollectionEdit::Gone => Ok(None),
             CollectionEdit::OtherType => Err(WrongType),
@@ -88,8 +88,6 @@ impl Unit<'_> {
         change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, WrongType> {
         let hash = self.hash(key);
-        let (no_touch, options) = (self.no_touch, self.options);
-        let touched = |old| if no_touch { old } else { options.touched(old) };
         let Some(pos) = self.live(db, hash, key) else {
             let mut bytes = Vec::new();
             let (result, changed) = change(&mut bytes);
@@ -98,6 +96,7 @@ impl Unit<'_> {
             }
             return Ok(result);
         };
+        let options = &self.options;
         let Some(shard) = self.locked.shard_for(hash) else {
             return Err(WrongType);
         };
@@ -119,7 +118,7 @@ impl Unit<'_> {
             return Ok(result);
         }
         let edited = shard.edit(db, pos, key, |mut e| {
-            e.set_access(touched(e.as_ref().access()));
+            e.set_access(options.touched(e.as_ref().access()));
             match e.heap() {
                 Some(shared) => {
                     let bytes = std::sync::Arc::make_mut(shared);
@@ -158,10 +157,9 @@ impl Unit<'_> {
     ) -> Option<Result<i64, E>> {
         let hash = self.hash(key);
         let pos = self.live(db, hash, key)?;
-        let (no_touch, options) = (self.no_touch, &self.options);
-        let touched = |old| if no_touch { old } else { options.touched(old) };
+        let options = &self.options;
         let done = self.locked.shard_for(hash)?.edit(db, pos, key, |mut e| {
-            let access = touched(e.as_ref().access());
+            let access = options.touched(e.as_ref().access());
             let Some(current) = e.reborrow().int() else {
                 return (None, Edited::NOTHING);
             };

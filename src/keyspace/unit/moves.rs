@@ -119,7 +119,7 @@ impl Unit<'_> {
             return false;
         };
         let expire_ms = entry.as_ref().expire_ms();
-        let access = self.touched(entry.as_ref().access());
+        let access = self.options.touched(entry.as_ref().access());
         self.place_used(to, entry.into_value(), expire_ms, access);
         // Taking and placing count one change each; together they are one.
         self.counters.dirty -= 1;

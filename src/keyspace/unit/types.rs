@@ -105,6 +105,8 @@ pub struct UnitOptions {
     pub access: u32,
     /// The clock of an LFU policy, under which reading counts up.
     pub lfu: Option<Lfu>,
+    /// Using an entry leaves its access bits as they are (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
     /// What happens to keys that are due.
     pub expiry: ExpiryMode,
     /// Classes of events somebody wants.
@@ -122,6 +124,9 @@ impl UnitOptions {
     /// The access bits of an entry that had `old` and is used now.
     #[inline]
     pub fn touched(&self, old: u32) -> u32 {
+        if self.no_touch {
+            return old;
+        }
         match self.lfu {
             None => self.access,
             Some(lfu) => lfu.touched(old),

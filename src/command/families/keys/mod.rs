@@ -117,10 +117,10 @@ pub fn exists(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 ///
 /// Touches even for a client that is said not to (`CLIENT NO-TOUCH`): it asks for nothing else.
 pub fn touch(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let no_touch = std::mem::replace(&mut ctx.unit.no_touch, false);
+    let no_touch = std::mem::replace(&mut ctx.unit.options.no_touch, false);
     let keys = args.iter().skip(1);
     reply.len_int(keys.filter(|key| ctx.read(key).is_some()).count());
-    ctx.unit.no_touch = no_touch;
+    ctx.unit.options.no_touch = no_touch;
     Ok(Effect::None)
 }
 
