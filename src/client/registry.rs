@@ -203,6 +203,10 @@ pub struct Registry {
     pub evicting: Mutex<()>,
     /// `DEBUG REPLYBUFFER RESIZING 0` sets it: room for replies is not given back.
     pub keep_reply_room: AtomicBool,
+    /// How often a connection was found to have got more room for its replies.
+    pub reply_room_grown: AtomicU64,
+    /// How often a connection gave back the room for its replies.
+    pub reply_room_given_back: AtomicU64,
     /// What the connections take that the limit is for, as far as it has been counted.
     memory: AtomicU64,
 }

@@ -114,6 +114,8 @@ fn the_room_of_a_long_queue_of_replies_is_given_back_unless_debug_forbids_it() {
     let mut control = server.client();
     for (resizing, is_kept) in [("1", false), ("0", true), ("1", false)] {
         control.ok(&["DEBUG", "REPLYBUFFER", "RESIZING", resizing]);
+        let expands = control.info_number("reply_buffer_expands");
+        let shrinks = control.info_number("reply_buffer_shrinks");
         let mut client = ask(&server, "queue", 200, "");
         wait_until("replies to queue up", SOON, || {
             field(&mut control, "queue", "rbs") > Some(0)
@@ -125,11 +127,14 @@ fn the_room_of_a_long_queue_of_replies_is_given_back_unless_debug_forbids_it() {
         if is_kept {
             client.text(&["PING"]);
             assert!(field(&mut control, "queue", "rbs") > Some(0));
+            assert_eq!(control.info_number("reply_buffer_shrinks"), shrinks);
         } else {
             wait_until("the room to be given back", SOON, || {
                 field(&mut control, "queue", "rbs") == Some(0)
             });
+            assert!(control.info_number("reply_buffer_shrinks") > shrinks);
         }
+        assert!(control.info_number("reply_buffer_expands") > expands);
         drop(client);
         wait_until("the client to be gone", SOON, || {
             field(&mut control, "queue", "id").is_none()

@@ -181,12 +181,18 @@ impl Connection {
 
     #[cold]
     fn settle_room(&mut self, worker: &Worker) {
-        let keep = &worker.engine.clients.keep_reply_room;
-        if self.unsent.is_empty() && !keep.load(Ordering::Relaxed) {
-            self.unsent = VecDeque::new();
+        let clients = &worker.engine.clients;
+        let room = (self.unsent.capacity() * size_of::<Bytes>()) as u64;
+        let shown = self.client.reply_room.swap(room, Ordering::Relaxed);
+        if room > shown {
+            clients.reply_room_grown.fetch_add(1, Ordering::Relaxed);
         }
-        let room = self.unsent.capacity() * size_of::<Bytes>();
-        self.client.reply_room.store(room as u64, Ordering::Relaxed);
+        if self.unsent.is_empty() && !clients.keep_reply_room.load(Ordering::Relaxed) {
+            self.unsent = VecDeque::new();
+            let given_back = &clients.reply_room_given_back;
+            given_back.fetch_add(1, Ordering::Relaxed);
+            self.client.reply_room.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Follows what the connection takes, and has some connection closed if all together take more

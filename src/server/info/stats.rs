@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::base::clock;
+use crate::client::Registry;
 use crate::command::stats::Totals;
 use crate::persist::aof::control::State;
 
@@ -210,6 +211,7 @@ pub fn stats(parts: &Parts, out: &mut String) {
     );
     keys_and_channels(parts, &t, out);
     reads_and_writes(parts, &t, out);
+    buffers(&parts.engine.clients, out);
     cycles(parts, out);
 }
 
@@ -225,6 +227,25 @@ fn reads_and_writes(parts: &Parts, t: &Totals, out: &mut String) {
         ("io_threaded_writes_processed", beside(t.writes, writes)),
     ] {
         line(out, name, n);
+    }
+}
+
+/// What became of the buffers of clients. The room for replies is that which `rbs` of CLIENT LIST
+/// shows.
+fn buffers(clients: &Registry, out: &mut String) {
+    for (name, n) in [
+        (
+            "client_query_buffer_limit_disconnections",
+            &clients.over_input_limit,
+        ),
+        (
+            "client_output_buffer_limit_disconnections",
+            &clients.over_output_limit,
+        ),
+        ("reply_buffer_shrinks", &clients.reply_room_given_back),
+        ("reply_buffer_expands", &clients.reply_room_grown),
+    ] {
+        line(out, name, n.load(Ordering::Relaxed));
     }
 }
 
@@ -318,14 +339,6 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
     );
     line(out, "total_error_replies", t.errors);
     line(out, "dump_payload_sanitizations", 0);
-    let clients = &parts.engine.clients;
-    for (kind, closed) in [
-        ("query", &clients.over_input_limit),
-        ("output", &clients.over_output_limit),
-    ] {
-        let name = format!("client_{kind}_buffer_limit_disconnections");
-        line(out, &name, closed.load(Ordering::Relaxed));
-    }
 }
 
 /// `# Replication`
