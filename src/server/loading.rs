@@ -111,8 +111,6 @@ pub struct Watch {
     pub cancelled: Option<Arc<AtomicBool>>,
     /// The load yields to whoever else wants the processors, except while this is set.
     pub urgent: Option<Arc<AtomicBool>>,
-    /// Bytes there are to read, if that is known.
-    pub bytes: u64,
 }
 
 /// Puts what a reader yields into the keyspace.
@@ -138,13 +136,15 @@ struct EngineSink<'s, 'e> {
 }
 
 impl<'s, 'e: 's> EngineSink<'s, 'e> {
-    /// A sink into a keyspace, by this engine's settings.
+    /// A sink into a keyspace, by this engine's settings, for a stream of so many bytes, 0 if that
+    /// is not known.
     fn new(
         scope: &'s Scope<'s, 'e>,
         engine: &'e Engine,
         keyspace: &'e Keyspace,
         mode: LoadMode,
         watch: &Watch,
+        bytes: u64,
     ) -> EngineSink<'s, 'e> {
         let now_ms = clock::unix_ms();
         let filling = Filling {
@@ -170,7 +170,7 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
             replid: None,
             offset: None,
             stream_db: -1,
-            room: Room::of(watch.bytes),
+            room: Room::of(bytes),
             loaded: Loaded::default(),
         }
     }
@@ -354,7 +354,7 @@ pub fn load_stream_into(
     watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, keyspace, mode, &watch);
+        let sink = EngineSink::new(scope, engine, keyspace, mode, &watch, 0);
         read_into(sink, Reader::new(stream, options(engine, watch.progress)))
     })
 }
@@ -369,12 +369,8 @@ pub fn load_opened(
     mode: LoadMode,
     watch: Watch,
 ) -> Result<(Loaded, Summary), Error> {
-    let watch = Watch {
-        bytes: file.size,
-        ..watch
-    };
     std::thread::scope(|scope| {
-        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode, &watch);
+        let sink = EngineSink::new(scope, engine, &engine.keyspace, mode, &watch, file.size);
         let ahead = ReadAhead::begin(scope, file).map_err(|e| Error {
             offset: 0,
             kind: ErrorKind::Io(e),

@@ -445,7 +445,6 @@ impl Serving {
             urgent: self
                 .in_background
                 .then(|| Arc::clone(&self.repl.reservoir.presses)),
-            bytes: 0,
         };
         (mode, watch)
     }
