@@ -1,7 +1,7 @@
 //! The append-only file of this server: what it needs of the configuration, the data it is made
 //! of and loaded into, and when it is rewritten.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -20,6 +20,7 @@ use crate::persist::aof::folder::{AofError, Folder};
 use crate::persist::aof::load::{LoadTarget, Loaded, Refusal};
 use crate::persist::aof::rewriting::{Format, Rewrite};
 use crate::persist::aof::status::Fsync;
+use crate::persist::rdb::file::LoadFile;
 use crate::persist::rdb::writer::Writer;
 use crate::resp::reply::{Proto, Reply};
 
@@ -124,7 +125,7 @@ impl LoadTarget for Replay<'_> {
         self.status.loaded_bytes.store(0, Ordering::Relaxed);
     }
 
-    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
+    fn load_rdb(&mut self, input: LoadFile) -> Result<u64, String> {
         let watch = loading::Watch {
             progress: Some(Arc::clone(&self.status.loaded_bytes)),
             ..loading::Watch::default()
@@ -134,7 +135,7 @@ impl LoadTarget for Replay<'_> {
             keep_due: true,
             ..LoadMode::default()
         };
-        match loading::load_stream(self.engine, input, mode, watch) {
+        match loading::load_opened(self.engine, input, mode, watch) {
             Ok((loaded, summary)) => {
                 self.status
                     .keys_loaded
@@ -469,6 +470,115 @@ impl AppendOnly for FollowedHistory {
             && let Err(e) = parts.begin_appending(false)
         {
             tracing::warn!("{e}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::command::testing::TestServer;
+
+    const FILENAME: &str = "a";
+
+    /// A data set of some megabytes, as a base holds it.
+    fn base() -> Vec<u8> {
+        let mut t = TestServer::with(&["--rdbcompression", "no"]);
+        for i in 0..3000 {
+            let value = format!("{i}").repeat(300);
+            t.run(&format!("SET key:{i} {value}"));
+        }
+        t.run("SET due 1 PXAT 1700000000001");
+        t.run("RPUSH list a b c");
+        let (snapshot, ()) = t.engine.keyspace.snapshot(|| ()).unwrap();
+        let mut base = Vec::new();
+        write_rdb(
+            snapshot,
+            &mut base,
+            &t.engine.config,
+            &Progress::default(),
+        )
+        .unwrap();
+        base
+    }
+
+    /// Loads a folder whose base is `base`, and what follows it.
+    fn load_folder(base: &[u8], commands: &str) -> (TestServer, Result<Loaded, AofError>) {
+        let t = TestServer::new();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder {
+            dir: dir.path().to_owned(),
+            dirname: "aof".into(),
+            filename: FILENAME.into(),
+        };
+        folder.create().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            fs::write(folder.file(Path::new(name).as_os_str()), bytes).unwrap();
+        };
+        write("a.1.base.rdb", base);
+        write("a.1.incr.aof", commands.as_bytes());
+        let files = "file a.1.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\n";
+        write("a.manifest", files.as_bytes());
+        let log = Arc::clone(&t.engine.log);
+        let options = options(&t.engine.config.settings());
+        let aof = Aof::open(folder, log, options, Arc::new(|| ())).unwrap();
+        let status = LoadStatus::default();
+        let loaded = aof.load(&mut Replay::new(&t.engine, &status));
+        (t, loaded)
+    }
+
+    /// Loads the same from a stream that nobody reads ahead.
+    fn load_stream(base: &[u8]) -> (TestServer, Result<u64, String>) {
+        let t = TestServer::new();
+        let mode = LoadMode {
+            keep_due: true,
+            ..LoadMode::default()
+        };
+        let (engine, watch) = (&t.engine, loading::Watch::default());
+        let loaded = loading::load_stream(engine, &engine.keyspace, base, mode, watch);
+        let length = loaded.map(|(_, summary)| summary.length);
+        (t, length.map_err(|e| e.to_string()))
+    }
+
+    #[test]
+    fn a_base_loads_as_the_stream_it_is() {
+        let base = base();
+        assert!(base.len() > 2 << 20);
+        let (mut expected, length) = load_stream(&base);
+        assert_eq!(length.unwrap(), base.len() as u64);
+        let (mut t, loaded) = load_folder(&base, "*2\r\n$3\r\nDEL\r\n$5\r\nkey:7\r\n");
+        assert!(matches!(loaded.unwrap(), Loaded::Data { .. }));
+        assert_eq!(t.run("EXISTS key:7"), ":0");
+        expected.run("DEL key:7");
+        assert_eq!(t.run("DEBUG DIGEST"), expected.run("DEBUG DIGEST"));
+        assert_eq!(t.run("DBSIZE"), ":3001");
+    }
+
+    #[test]
+    fn commands_behind_a_base_in_the_same_file_are_found() {
+        let mut file = base();
+        file.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$3\r\nnew\r\n$1\r\n1\r\n");
+        let (mut t, loaded) = load_folder(&file, "*2\r\n$4\r\nINCR\r\n$3\r\nnew\r\n");
+        assert!(matches!(loaded.unwrap(), Loaded::Data { .. }));
+        assert_eq!(t.run("GET new"), r#""2""#);
+        assert_eq!(t.run("DBSIZE"), ":3003");
+    }
+
+    #[test]
+    fn a_damaged_base_is_refused_at_the_offset_of_the_damage() {
+        let base = base();
+        let cut = |at: usize| base.get(..at).unwrap().to_vec();
+        let mut flipped = base.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for damaged in [cut(20), cut(1 << 20), cut(base.len() - 1), flipped] {
+            let (_, expected) = load_stream(&damaged);
+            let (_, refused) = load_folder(&damaged, "");
+            let told = refused.unwrap_err().to_string();
+            assert_eq!(told, format!("a.1.base.rdb: {}", expected.unwrap_err()));
+            assert!(told.contains("offset"), "{told}");
         }
     }
 }

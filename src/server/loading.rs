@@ -329,24 +329,11 @@ pub fn reader_options(engine: &Engine) -> Options {
     }
 }
 
-/// Loads an RDB stream to its end.
+/// Loads an RDB stream to its end, into a keyspace that need not be the engine's.
 ///
 /// # Errors
 /// What is wrong with it; keys that came before it are there.
 pub fn load_stream(
-    engine: &Engine,
-    stream: impl Read,
-    mode: LoadMode,
-    watch: Watch,
-) -> Result<(Loaded, Summary), Error> {
-    load_stream_into(engine, &engine.keyspace, stream, mode, watch)
-}
-
-/// As [`load_stream`], into a keyspace that need not be the engine's.
-///
-/// # Errors
-/// As [`load_stream`].
-pub fn load_stream_into(
     engine: &Engine,
     keyspace: &Keyspace,
     stream: impl Read,
@@ -359,7 +346,7 @@ pub fn load_stream_into(
     })
 }
 
-/// As [`load_stream`], of a file, which is read on a thread of its own.
+/// As [`load_stream`], of a file, which is read on a thread of its own, into the engine's keyspace.
 ///
 /// # Errors
 /// As [`load_stream`].

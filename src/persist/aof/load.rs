@@ -16,9 +16,10 @@
 use super::folder::{AofError, Folder, strerror};
 use super::manifest::Manifest;
 use super::reader::{CommandReader, ReadError};
+use crate::persist::rdb::file::LoadFile;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 use tracing::{info, warn};
@@ -43,7 +44,7 @@ pub trait LoadTarget {
 
     /// Loads the RDB file that `input` begins with, and returns its length in bytes; what is
     /// read beyond is no matter. Reports its own progress, and has logged what its error says.
-    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String>;
+    fn load_rdb(&mut self, input: LoadFile) -> Result<u64, String>;
 
     /// Applies one command. An error reply of the command itself is not a refusal.
     fn apply(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), Refusal>;
@@ -168,7 +169,7 @@ impl FileJob<'_> {
             .map_err(|e| self.unreadable(&e))?;
         let mut start = 0;
         if read == magic.len() && &magic == b"REDIS" {
-            start = self.load_rdb(&mut file, target)?;
+            start = self.load_rdb(&file, target)?;
             file.seek(SeekFrom::Start(start))
                 .map_err(|e| self.unreadable(&e))?;
         }
@@ -208,7 +209,7 @@ impl FileJob<'_> {
         })
     }
 
-    fn load_rdb(&self, file: &mut File, target: &mut dyn LoadTarget) -> Result<u64, AofError> {
+    fn load_rdb(&self, file: &File, target: &mut dyn LoadTarget) -> Result<u64, AofError> {
         let name = self.name.display();
         let old_style = self.name == self.folder.filename;
         if old_style {
@@ -216,7 +217,9 @@ impl FileJob<'_> {
         } else {
             info!("Reading RDB base file on AOF loading...");
         }
-        let length = target.load_rdb(file).map_err(|reason| {
+        // Both stand at the same place: whoever reads on moves there first.
+        let input = file.try_clone().map_err(|e| self.unreadable(&e))?;
+        let length = target.load_rdb(LoadFile::of(input)).map_err(|reason| {
             let what = if old_style {
                 "RDB preamble of the AOF"
             } else {

@@ -221,10 +221,15 @@ impl LoadFile {
                 });
             }
         };
+        Ok(Some(LoadFile::of(file)))
+    }
+
+    /// A file that is open already, from where it stands.
+    pub fn of(file: File) -> LoadFile {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         // Read-ahead is a hint; where it is refused, reading is merely slower.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
-        Ok(Some(LoadFile { file, size }))
+        LoadFile { file, size }
     }
 }
 

@@ -421,7 +421,7 @@ impl Serving {
         cancelled: Arc<AtomicBool>,
     ) -> Result<Loaded, String> {
         let (mode, watch) = self.begin(&cancelled);
-        let loaded = loading::load_stream_into(&self.repl.engine, into, stream, mode, watch);
+        let loaded = loading::load_stream(&self.repl.engine, into, stream, mode, watch);
         self.told(loaded, &cancelled)
     }
 

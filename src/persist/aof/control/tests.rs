@@ -6,6 +6,7 @@ use super::super::rewriting::Rewrite;
 use super::super::status::Fsync;
 use super::*;
 use crate::oplog::effect::{UnitEffects, encode};
+use crate::persist::rdb::file::LoadFile;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -27,7 +28,7 @@ impl LoadTarget for Keys {
         self.total = total_bytes;
     }
 
-    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
+    fn load_rdb(&mut self, mut input: LoadFile) -> Result<u64, String> {
         let mut head = [0; 9];
         input.read_exact(&mut head).map_err(|e| e.to_string())?;
         let len = u64::from(u32::from_le_bytes(head[5..].try_into().unwrap()));

@@ -4,6 +4,7 @@ use super::*;
 use crate::oplog::effect::encode;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 
 /// Records what arrives. Its "RDB" is the word REDIS, a length byte, and that many bytes.
 #[derive(Default)]
@@ -18,7 +19,7 @@ impl LoadTarget for Recorder {
         self.total = total_bytes;
     }
 
-    fn load_rdb(&mut self, input: &mut dyn Read) -> Result<u64, String> {
+    fn load_rdb(&mut self, mut input: LoadFile) -> Result<u64, String> {
         let mut head = [0; 6];
         input.read_exact(&mut head).map_err(|e| e.to_string())?;
         let mut body = vec![0; usize::from(head[5])];
