@@ -77,17 +77,24 @@ impl<'j> FanOut<'j> {
     }
 }
 
-impl Write for FanOut<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl FanOut<'_> {
+    fn write_at(&mut self, now_us: u64, bytes: &[u8]) -> io::Result<()> {
         if self.piece.is_empty() {
             self.piece.reserve_exact(PIECE_BYTES);
-            self.begun_us = clock::mono_us();
+            self.begun_us = now_us;
         }
         self.piece.extend_from_slice(bytes);
-        let is_old = clock::mono_us().saturating_sub(self.begun_us) > OLD_US;
+        let is_old = now_us.saturating_sub(self.begun_us) > OLD_US;
         if self.piece.len() >= PIECE_BYTES - LEFT_BYTES || is_old {
             self.flush()?;
         }
+        Ok(())
+    }
+}
+
+impl Write for FanOut<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_at(clock::mono_us(), bytes)?;
         Ok(bytes.len())
     }
 
@@ -97,5 +104,63 @@ impl Write for FanOut<'_> {
             return Ok(());
         }
         self.send(|| Delivery::Piece(piece.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::full_sync::Deliveries;
+    use super::super::full_sync::tests::job;
+    use super::*;
+
+    /// The piece that went out, if one did.
+    fn piece(deliveries: &mut Deliveries) -> Option<Bytes> {
+        match deliveries.try_recv() {
+            Ok(Delivery::Piece(piece)) => Some(piece),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_piece_goes_out_once_it_is_old_and_the_next_one_is_young() {
+        let (job, mut all) = job(2);
+        let mut out = FanOut::new(&job);
+        let begun_us = 7_000_000;
+        for (later_us, bytes, sent) in [
+            (0, "a", None),
+            (OLD_US, "b", None),
+            (OLD_US + 1, "c", Some("abc")),
+            (OLD_US + 2, "d", None),
+            (2 * OLD_US + 2, "e", None),
+            (2 * OLD_US + 3, "f", Some("def")),
+        ] {
+            out.write_at(begun_us + later_us, bytes.as_bytes()).unwrap();
+            for deliveries in &mut all {
+                let piece = piece(deliveries);
+                assert_eq!(piece.as_deref(), sent.map(str::as_bytes), "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_goes_out_once_it_is_nearly_full() {
+        let (job, mut all) = job(1);
+        let mut out = FanOut::new(&job);
+        let nearly = PIECE_BYTES - LEFT_BYTES;
+        out.write_at(0, &vec![1; nearly - 1]).unwrap();
+        assert!(piece(&mut all[0]).is_none());
+        out.write_at(0, &[2; 3]).unwrap();
+        assert_eq!(piece(&mut all[0]).unwrap().len(), nearly + 2);
+    }
+
+    #[test]
+    fn what_nobody_takes_ends_the_snapshot() {
+        let (job, all) = job(2);
+        drop(all);
+        let mut out = FanOut::new(&job);
+        out.write_at(0, b"a").unwrap();
+        let error = out.flush().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(job.progress.cancelled.load(Ordering::Acquire));
     }
 }

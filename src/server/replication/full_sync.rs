@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::base::{clock, random};
+use crate::config::OutputLimit;
 use crate::keyspace::snapshot::Snapshot;
 use crate::oplog::log::Cursor;
 use crate::persist::rdb::file::{self, Target};
@@ -184,8 +185,10 @@ impl Replication {
     /// So many bytes wait for a replica behind its snapshot. Once they are on the way to the limit
     /// the snapshot is no longer held back for the clients' sake: a replica that is cut off begins
     /// anew.
-    pub(super) fn mind_sync(&self, waiting: u64, limit: u64) {
-        if let Some(job) = &*self.syncs.job.lock() {
+    pub(super) fn mind_sync(&self, waiting: u64, limit: &OutputLimit) {
+        if let Some(limit) = minded(limit)
+            && let Some(job) = &*self.syncs.job.lock()
+        {
             let done = job.progress.keys.load(Ordering::Relaxed);
             let total = job.progress.total_keys.load(Ordering::Relaxed);
             if is_urgent(waiting, limit, done, total) {
@@ -500,6 +503,13 @@ impl Replication {
     }
 }
 
+/// The limit that a snapshot minds, if there is any. Half of it is where it hurries: at the soft
+/// limit at the latest, for what is over that for long ends the replica as well.
+fn minded(limit: &OutputLimit) -> Option<u64> {
+    let bounds = [limit.hard_bytes, limit.soft_bytes.saturating_mul(2)];
+    bounds.into_iter().filter(|bytes| *bytes > 0).min()
+}
+
 /// Whether what waits behind a snapshot will be more than half of the limit by its end, if both go
 /// on as they did. A little tells nothing yet.
 fn is_urgent(waiting: u64, limit: u64, done: u64, total: u64) -> bool {
@@ -509,8 +519,63 @@ fn is_urgent(waiting: u64, limit: u64, done: u64, total: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::super::saving::Saver;
     use super::*;
+    use crate::command::testing::TestServer;
+
+    /// A snapshot on its way to so many replicas, and what they are given.
+    pub fn job(replicas: usize) -> (Arc<Job>, Vec<Deliveries>) {
+        let engine = Arc::clone(&TestServer::new().engine);
+        let (members, all) = (0..replicas)
+            .map(|_| {
+                let (to, deliveries) = mpsc::channel(PIECES_AHEAD);
+                let client = engine.clients.unlisted(0);
+                let replica = Arc::new(Replica::new(client, Traits::default(), 0));
+                let main = None;
+                (Member { replica, main, to }, deliveries)
+            })
+            .unzip();
+        let job = Job {
+            to_sockets: true,
+            contents: Traits::default(),
+            id: ReplId::NONE,
+            offset: 0,
+            pin: Mutex::default(),
+            members: Mutex::new(Some(members)),
+            progress: Arc::default(),
+        };
+        (Arc::new(job), all)
+    }
+
+    #[test]
+    fn a_snapshot_hurries_for_the_sake_of_either_limit_and_of_none_if_there_is_none() {
+        const MB: u64 = 1 << 20;
+        let engine = Arc::clone(&TestServer::new().engine);
+        let saver = Arc::new(Saver::new(Arc::clone(&engine)));
+        let repl = Replication::new(engine, saver, Arc::default());
+        let hurries = |hard_bytes, soft_bytes, waiting| {
+            let (job, _deliveries) = job(1);
+            job.progress.total_keys.store(100, Ordering::Relaxed);
+            job.progress.keys.store(50, Ordering::Relaxed);
+            *repl.syncs.job.lock() = Some(Arc::clone(&job));
+            let limit = OutputLimit {
+                hard_bytes,
+                soft_bytes,
+                soft_seconds: 60,
+            };
+            repl.mind_sync(waiting, &limit);
+            job.progress.hurries.load(Ordering::Relaxed)
+        };
+        // Half of the keys are written: twice as much will wait by the end.
+        assert!(!hurries(0, 64 * MB, 31 * MB));
+        assert!(hurries(0, 64 * MB, 33 * MB));
+        assert!(!hurries(64 * MB, 0, 15 * MB));
+        assert!(hurries(64 * MB, 0, 17 * MB));
+        assert!(hurries(256 * MB, 64 * MB, 33 * MB));
+        assert!(hurries(64 * MB, 256 * MB, 17 * MB));
+        assert!(!hurries(0, 0, u64::MAX));
+    }
 
     #[test]
     fn a_snapshot_is_urgent_once_its_stream_would_fill_half_of_the_limit() {

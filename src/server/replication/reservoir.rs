@@ -31,6 +31,7 @@ pub struct Level {
     /// So much is held that the load must come to an end, whoever else wants the processors, or
     /// it is awaited.
     pub presses: Arc<AtomicBool>,
+    much: AtomicBool,
     awaited: AtomicBool,
 }
 
@@ -38,7 +39,22 @@ impl Level {
     /// Everybody waits for the load from here on, or nobody any more.
     pub fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::Relaxed);
-        self.presses.store(awaited, Ordering::Relaxed);
+        self.press();
+    }
+
+    /// So much is held now, of what may be held; 0 for any number.
+    fn set_held(&self, bytes: u64, limit: u64) {
+        self.size.store(bytes, Ordering::Relaxed);
+        self.peak.fetch_max(bytes, Ordering::Relaxed);
+        let much = limit > 0 && bytes > limit / PRESSING_PART;
+        self.much.store(much, Ordering::Relaxed);
+        self.press();
+    }
+
+    /// Both are said by the thread that replicates.
+    fn press(&self) {
+        let presses = self.much.load(Ordering::Relaxed) || self.awaited.load(Ordering::Relaxed);
+        self.presses.store(presses, Ordering::Relaxed);
     }
 }
 
@@ -94,13 +110,7 @@ impl Reservoir {
     }
 
     fn note(&self) {
-        let level = &self.repl.reservoir;
-        level.size.store(self.bytes, Ordering::Relaxed);
-        level.peak.fetch_max(self.bytes, Ordering::Relaxed);
-        let limit = self.limit();
-        let much = limit > 0 && self.bytes > limit / PRESSING_PART;
-        let presses = much || level.awaited.load(Ordering::Relaxed);
-        level.presses.store(presses, Ordering::Relaxed);
+        self.repl.reservoir.set_held(self.bytes, self.limit());
     }
 
     /// Bytes that may be held; 0 for any number.
@@ -193,7 +203,37 @@ impl Reservoir {
 
 impl Drop for Reservoir {
     fn drop(&mut self) {
-        self.repl.reservoir.size.store(0, Ordering::Relaxed);
-        self.repl.reservoir.presses.store(false, Ordering::Relaxed);
+        self.repl.reservoir.set_held(0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_hurries_while_it_is_awaited_or_much_is_held() {
+        const LIMIT: u64 = 1000;
+        let level = Level::default();
+        let held_and_pressing = |bytes, limit| {
+            level.set_held(bytes, limit);
+            level.presses.load(Ordering::Relaxed)
+        };
+        assert!(!held_and_pressing(250, LIMIT));
+        assert!(held_and_pressing(251, LIMIT));
+        assert!(!held_and_pressing(251, 0));
+        // What little comes meanwhile does not take the hurry away.
+        level.set_awaited(true);
+        assert!(held_and_pressing(252, 0));
+        assert!(held_and_pressing(10, LIMIT));
+        assert!(held_and_pressing(900, LIMIT));
+        // It goes on for the sake of what is held when nobody waits any more.
+        level.set_awaited(false);
+        assert!(level.presses.load(Ordering::Relaxed));
+        assert!(!held_and_pressing(0, 0));
+        level.set_awaited(true);
+        level.set_awaited(false);
+        assert!(!level.presses.load(Ordering::Relaxed));
+        assert_eq!(level.peak.load(Ordering::Relaxed), 900);
     }
 }

@@ -53,11 +53,8 @@ impl Feed {
         // What a replica has taken beside its data set waits there, within a limit like ours.
         let end = self.repl.engine.log.end_offset();
         let behind = self.main.as_ref().map_or(0, |m| end - m.from().min(end));
-        // Half of what is minded is when the snapshot hurries: at the soft limit at the latest, for
-        // what is over that for long ends the replica as well.
-        let bounds = [limit.hard_bytes, limit.soft_bytes.saturating_mul(2)];
-        if !online && let Some(bound) = bounds.into_iter().filter(|b| *b > 0).min() {
-            self.repl.mind_sync(waiting.max(behind), bound);
+        if !online {
+            self.repl.mind_sync(waiting.max(behind), limit);
         }
         let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
         if !soft {
