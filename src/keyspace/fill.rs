@@ -70,6 +70,16 @@ impl Keyspace {
         }
     }
 
+    /// Gives back the room of keys of a database that did not come, if that is most of it.
+    pub fn give_back_room(&self, db: usize) {
+        for shard in 0..SHARDS {
+            let mut locked = self.lock(ShardMask::only(shard)).giving_way();
+            if let Some(db) = locked.shard(shard).and_then(|s| s.db_mut(db)) {
+                db.table.give_back_room();
+            }
+        }
+    }
+
     /// Puts keys in, and empties `newcomers`. A key that is there already is replaced if `replace`
     /// says so.
     ///

@@ -495,13 +495,7 @@ mod tests {
         t.run("RPUSH list a b c");
         let (snapshot, ()) = t.engine.keyspace.snapshot(|| ()).unwrap();
         let mut base = Vec::new();
-        write_rdb(
-            snapshot,
-            &mut base,
-            &t.engine.config,
-            &Progress::default(),
-        )
-        .unwrap();
+        write_rdb(snapshot, &mut base, &t.engine.config, &Progress::default()).unwrap();
         base
     }
 

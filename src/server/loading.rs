@@ -187,7 +187,10 @@ impl<'s, 'e: 's> EngineSink<'s, 'e> {
 
     /// What came, at the end of the stream.
     fn finish(mut self) -> Result<Loaded, String> {
-        self.filler.finish()?;
+        let keyspace = self.filler.keyspace();
+        let filled = self.filler.finish();
+        self.room.give_back(keyspace);
+        filled?;
         if let (Some(replid), Some(offset)) = (self.replid.take(), self.offset) {
             self.loaded.point = Some(StreamPoint {
                 replid,
@@ -421,4 +424,61 @@ pub fn load_file(
         begun.elapsed().as_secs_f64()
     );
     Ok(Some(loaded))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::snapshotting::{self, Heading, Progress};
+    use super::*;
+    use crate::command::testing::TestServer;
+    use crate::keyspace::locks::{SHARDS, ShardMask};
+    use crate::persist::rdb::writer::{Config as Format, Writer};
+
+    /// Slots of the first database.
+    fn slots(keyspace: &Keyspace) -> usize {
+        let mut locked = keyspace.lock(ShardMask::ALL);
+        (0..SHARDS)
+            .filter_map(|i| Some(locked.shard(i)?.db(0)?.table.capacity()))
+            .sum()
+    }
+
+    #[test]
+    fn room_for_keys_that_are_due_and_left_out_is_given_back() {
+        const DUE: usize = 60_000;
+        const STAY: usize = 2000;
+        let mut from = TestServer::new();
+        for i in 0..DUE {
+            from.run(&format!(
+                "SET due:{i} some-value-that-is-not-very-short PX 1"
+            ));
+        }
+        for i in 0..STAY {
+            from.run(&format!("SET stays:{i} value"));
+        }
+        let (snapshot, ()) = from.engine.keyspace.snapshot(|| ()).unwrap();
+        let mut writer = Writer::new(Vec::new(), Format::default());
+        let (heading, progress) = (Heading::default(), Progress::default());
+        let config = &from.engine.config;
+        snapshotting::write(snapshot, &mut writer, &heading, config, &progress).unwrap();
+        let (bytes, _) = writer.finish().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump.rdb");
+        fs::write(&path, bytes).unwrap();
+        for (later_ms, keys, most_slots) in [
+            (0, STAY + DUE, (STAY + DUE) * 2),
+            (1000, STAY, SHARDS * 128),
+        ] {
+            let mut to = TestServer::new();
+            to.advance(later_ms);
+            let status = LoadStatus::default();
+            let loaded = load_file(&to.engine, &path, LoadMode::default(), &status);
+            assert_eq!(loaded.unwrap().unwrap().keys, keys as u64);
+            assert_eq!(to.run("DBSIZE"), format!(":{keys}"));
+            assert_eq!(to.run("GET stays:1999"), "\"value\"");
+            let slots = slots(&to.engine.keyspace);
+            assert!(slots <= most_slots, "{slots} for {keys}");
+        }
+    }
 }

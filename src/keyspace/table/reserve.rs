@@ -1,8 +1,11 @@
 //! Room for many keys at once, as a load wants it: segments are split and given their slots before
-//! the keys come, so that none is split, or grows slot by slot, while they do.
+//! the keys come, so that none is split, or grows slot by slot, while they do. What is left of the
+//! room when they have come can be given back.
 
-use super::segment::{MAX_ENTRIES, with_scratch};
+use super::segment::{CHUNK_SLOTS, MAX_ENTRIES, pointer_of, with_scratch};
 use super::{MAX_DEPTH, Table};
+use crate::keyspace::entry::Entry;
+use crate::keyspace::hash;
 
 /// How deep the directory of a table of so many keys is, so that no segment will have to split.
 fn depth_for(keys: usize) -> u32 {
@@ -39,6 +42,25 @@ impl Table {
                 seg.widen(with_spread(keys >> depth));
             }
             id += 1;
+        }
+    }
+
+    /// Gives back the room that was made for keys that have not come, if most of it was: with fewer
+    /// segments, which are not merged otherwise, so that every entry is put in anew.
+    pub fn give_back_room(&mut self) {
+        if self.len * 2 + CHUNK_SLOTS >= self.capacity() {
+            return;
+        }
+        let len = self.len;
+        // From here on the entries are in nobody's table but in these segments.
+        let segments = std::mem::take(&mut self.segments);
+        *self = Table::new(self.shard_bits);
+        self.reserve(len);
+        for slot in segments.iter().flat_map(|seg| seg.all()) {
+            let Some(p) = pointer_of(slot) else { continue };
+            // SAFETY: the slot owned a live entry, and nobody looks at it any more.
+            let entry = unsafe { Entry::from_raw(p) };
+            self.insert(hash::of(entry.as_ref().key()), entry);
         }
     }
 }
@@ -96,6 +118,40 @@ mod tests {
     }
 
     #[test]
+    fn room_for_keys_that_did_not_come_is_given_back() {
+        for (room, came) in [(100_000, 20_000), (100_000, 300), (5000, 1), (5000, 0)] {
+            let mut table = Table::new(0);
+            table.reserve(room);
+            insert(&mut table, 0..came);
+            let bytes = table.overhead_bytes();
+            table.give_back_room();
+            all_there(&table, 0..came);
+            let capacity = table.capacity();
+            assert!(
+                capacity <= came as usize * 5 / 4 + 200,
+                "{came}: {capacity}"
+            );
+            assert!(table.overhead_bytes() < bytes / 2, "{came}");
+            insert(&mut table, came..came + 5000);
+            all_there(&table, 0..came + 5000);
+        }
+    }
+
+    #[test]
+    fn room_that_is_half_taken_stays() {
+        let mut table = Table::new(0);
+        table.reserve(10_000);
+        insert(&mut table, 0..8000);
+        let (capacity, bytes) = (table.capacity(), table.overhead_bytes());
+        table.give_back_room();
+        assert_eq!(
+            (table.capacity(), table.overhead_bytes()),
+            (capacity, bytes)
+        );
+        all_there(&table, 0..8000);
+    }
+
+    #[test]
     fn expiries_are_still_counted() {
         let mut table = Table::new(0);
         for i in 0..3000 {
@@ -107,9 +163,18 @@ mod tests {
             let entry = Entry::with_bytes(key.as_bytes(), b"value", meta);
             table.insert(hash::of(key.as_bytes()), entry);
         }
+        let shown = |table: &Table| {
+            let volatile: u32 = table.segments.iter().map(|s| s.volatile).sum();
+            assert_eq!(volatile, 1000);
+            let earliest = table.segments.iter().map(|s| s.earliest_ms).min();
+            assert_eq!(earliest, Some(1000));
+            (table.volatile_len(), format!("{:?}", table.sizes()))
+        };
+        let before = shown(&table);
+        assert_eq!(before.0, 1000);
         table.reserve(30_000);
-        assert_eq!(table.volatile_len(), 1000);
-        let volatile: u32 = table.segments.iter().map(|s| s.volatile).sum();
-        assert_eq!(volatile, 1000);
+        assert_eq!(shown(&table), before);
+        table.give_back_room();
+        assert_eq!(shown(&table), before);
     }
 }

@@ -11,7 +11,7 @@ use std::slice;
 use super::super::entry::{Entry, EntryRef, prefetch};
 
 /// Slots in a whole chunk.
-const CHUNK_SLOTS: usize = 128;
+pub(super) const CHUNK_SLOTS: usize = 128;
 /// Slots come in multiples of this, which makes the last chunk a multiple of 256 bytes and 1024 at
 /// most: exact size classes, whose runs of pages are of one length and so can follow each other.
 const STEP_SLOTS: usize = 32;

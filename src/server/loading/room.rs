@@ -2,7 +2,7 @@
 //!
 //! What it says is not believed as such: room is made for as many keys as a stream of its length
 //! may well hold, and for a multiple of those that have come. A stream that lies makes us allocate
-//! a fraction of its own length.
+//! a fraction of its own length. What most of the keys did not come for is given back at the end.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,8 @@ pub struct Room {
     db: usize,
     /// The keys that have come when room is made the next time.
     next: u64,
+    /// Room was made.
+    made: bool,
 }
 
 impl Room {
@@ -35,6 +37,7 @@ impl Room {
             said: BTreeMap::new(),
             db: 0,
             next: u64::MAX,
+            made: false,
         }
     }
 
@@ -57,8 +60,16 @@ impl Room {
 
     /// Makes it.
     pub fn make(&mut self, keyspace: &Keyspace, came: u64) {
+        self.made = true;
         for (db, keys) in self.believed(came) {
             keyspace.make_room(db, keys);
+        }
+    }
+
+    /// Gives back what was made for keys that were due and left out, or were never there.
+    pub fn give_back(&self, keyspace: &Keyspace) {
+        for db in self.said.keys().filter(|_| self.made) {
+            keyspace.give_back_room(*db);
         }
     }
 
