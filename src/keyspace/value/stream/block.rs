@@ -313,17 +313,25 @@ impl Block {
         self.bytes.shrink_to_fit();
     }
 
-    /// Marks an entry as deleted. Whether it was there.
-    pub fn delete(&mut self, id: StreamId) -> bool {
+    /// Marks an entry as deleted. The id of the nearest entry before it, in this block, that is
+    /// not.
+    pub fn delete(&mut self, id: StreamId) -> Option<StreamId> {
         let mut raws = self.raws();
         let mut at = raws.at.0;
+        let mut before = None;
         while let Some(raw) = raws.next() {
             if raw.id >= id {
-                return raw.id == id && !raw.deleted && self.mark(at);
+                if raw.id == id && !raw.deleted {
+                    self.mark(at);
+                }
+                return before;
+            }
+            if !raw.deleted {
+                before = Some(raw.id);
             }
             at = raws.at.0;
         }
-        false
+        None
     }
 
     /// Marks the entry at a place as deleted.

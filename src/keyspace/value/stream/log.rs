@@ -174,11 +174,9 @@ impl Entries {
         true
     }
 
-    /// Deletes an entry. Whether it was there.
-    pub(super) fn delete(&mut self, id: StreamId) -> bool {
-        if self.get(id).is_none() {
-            return false;
-        }
+    /// Deletes an entry, which is there.
+    pub(super) fn delete(&mut self, id: StreamId) {
+        let mut before = None;
         self.blocks
             .edit(&mut By(|base: &StreamId| *base <= id), |level, i| {
                 let Some(block) = level.leaf_mut(i) else {
@@ -189,7 +187,7 @@ impl Entries {
                     return;
                 }
                 let block = Arc::make_mut(block);
-                block.delete(id);
+                before = block.delete(id);
                 let live = block.live();
                 level.set_count(i, live);
             });
@@ -199,10 +197,13 @@ impl Entries {
         } else if id == self.first_id {
             self.find_first();
         } else if id == self.newest {
-            let newest = self.range(StreamId::MIN, StreamId::MAX, true).next();
-            self.newest = newest.map_or(StreamId::MIN, |raw| raw.id);
+            self.newest = before.unwrap_or_else(|| self.find_newest());
         }
-        true
+    }
+
+    fn find_newest(&self) -> StreamId {
+        let newest = self.range(StreamId::MIN, StreamId::MAX, true).next();
+        newest.map_or(StreamId::MIN, |raw| raw.id)
     }
 
     fn find_first(&mut self) {
@@ -338,8 +339,7 @@ impl Entries {
     /// Finds out, after blocks were hung, what is known of all entries.
     pub(super) fn settle(&mut self) {
         self.find_first();
-        let newest = self.range(StreamId::MIN, StreamId::MAX, true).next();
-        self.newest = newest.map_or(StreamId::MIN, |raw| raw.id);
+        self.newest = self.find_newest();
     }
 
     /// Bytes taken from the allocator.

@@ -189,7 +189,12 @@ impl Stream {
 
     /// Deletes an entry. Whether it was there.
     pub fn delete(&mut self, id: StreamId) -> bool {
-        self.get(id).is_some() && self.entries_mut().delete(id)
+        // What is shared stays so if there is nothing to delete.
+        let is_there = self.get(id).is_some();
+        if is_there {
+            self.entries_mut().delete(id);
+        }
+        is_there
     }
 
     /// Removes entries from the front on. Returns how many went.
