@@ -15,6 +15,8 @@
 //! A crate does the same job; ours needs no allocation or clearing per string, which for the
 //! many short values of a snapshot is most of the time spent.
 
+use std::cell::RefCell;
+
 const HASH_BITS: u32 = 14;
 const MAX_DISTANCE: usize = 1 << 13;
 const MAX_COPY: usize = 264;
@@ -42,6 +44,15 @@ impl Default for Compressor {
             base: 1,
         }
     }
+}
+
+thread_local! {
+    static OWN: RefCell<Compressor> = RefCell::default();
+}
+
+/// Gives `f` the calling thread's compressor, whose table is there already.
+pub fn with_own<T>(f: impl FnOnce(&mut Compressor) -> T) -> T {
+    OWN.with_borrow_mut(f)
 }
 
 fn slot_of(three: u32) -> usize {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::super::ctx::Ctx;
 use super::super::engine::{Engine, Gate, Held};
 use super::super::families::Action;
+use super::super::multi;
 use super::super::session::Origin;
 use super::super::spec::{Command, CommandFlags};
 use crate::client::ClientKind;
@@ -30,6 +31,22 @@ struct Needs {
     is_ping: bool,
 }
 
+/// The refusal of a command as it is replied. An EXEC that is refused ends its transaction.
+fn abort_by(ctx: &mut Ctx<'_>, command: &Command<Action>, refusal: Refusal) -> Refusal {
+    if command.spec.name != "exec" {
+        return refusal;
+    }
+    ctx.session.multi = None;
+    multi::unwatch_all(ctx);
+    Cow::Owned(
+        [
+            b"EXECABORT Transaction discarded because of: ",
+            refusal.as_ref(),
+        ]
+        .concat(),
+    )
+}
+
 impl Engine {
     /// The command to run now, `None` if it has been queued.
     ///
@@ -47,7 +64,13 @@ impl Engine {
             return Err(self.unknown(ctx, args));
         };
         if !command.spec.arity_ok(args.len()) {
-            return Err(Cow::Owned(command.spec.arity_error().into_bytes()));
+            let refusal = command.spec.arity_error();
+            // Alone among the reasons, an EXEC's is told without a code.
+            let reason = refusal
+                .strip_prefix("ERR ")
+                .filter(|_| command.spec.name == "exec");
+            let refusal = reason.unwrap_or(&refusal).as_bytes().to_vec();
+            return Err(abort_by(ctx, command, Cow::Owned(refusal)));
         }
         let Some(action) = command.handler else {
             return Err(Cow::Owned(command.spec.arity_error().into_bytes()));
@@ -61,14 +84,7 @@ impl Engine {
             return Ok(Some((command, action)));
         }
         if let Err(refusal) = self.check(ctx, command, gates) {
-            return Err(if command.spec.name == "exec" {
-                ctx.session.multi = None;
-                super::super::multi::unwatch_all(ctx);
-                let reason = refusal.strip_prefix(b"-").unwrap_or(&refusal);
-                Cow::Owned([b"EXECABORT Transaction discarded because of: ", reason].concat())
-            } else {
-                refusal
-            });
+            return Err(abort_by(ctx, command, refusal));
         }
         if let Some(queue) = &mut ctx.session.multi
             && !NEVER_QUEUED.contains(&command.spec.name.as_str())

@@ -13,7 +13,7 @@ use crate::command::families::arg;
 use std::sync::atomic::Ordering;
 
 use super::connection::{check_name, is_graphic};
-use super::{Family, Locks, help};
+use super::{Family, Locks, bad_subcommand, help};
 use crate::base::num;
 use crate::client::ClientKind;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
@@ -134,6 +134,9 @@ pub fn no_touch(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
 
 /// `CLIENT PAUSE timeout [WRITE | ALL]`
 pub fn pause(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    if args.len() > 4 {
+        return Err(bad_subcommand(args));
+    }
     let held = match args.get(3) {
         None => Held::All,
         Some(mode) if mode.eq_ignore_ascii_case(b"all") => Held::All,
@@ -192,6 +195,9 @@ pub fn reply_mode(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outco
 
 /// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`: how many clients were unblocked.
 pub fn unblock(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
+    if args.len() > 4 {
+        return Err(bad_subcommand(args));
+    }
     let error = match args.get(3) {
         None => None,
         Some(reason) if reason.eq_ignore_ascii_case(b"timeout") => None,

@@ -13,6 +13,9 @@ use super::{Family, Locks};
 /// The family.
 pub const HANDLERS: Family = &[("info", info, Locks::Own)];
 
+/// Expiries of a shard's database that its average time to live is told from.
+const SAMPLED: usize = 8;
+
 /// `INFO [section ...]`
 fn info(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let sections: Vec<Vec<u8>> = args
@@ -64,7 +67,7 @@ fn add(shard: &Shard, sums: &mut [Sum]) {
         sum.timed += db.table.timed_len() as u64;
         sum.sizes.add(db.table.sizes());
         if db.table.volatile_len() > 0 {
-            let (expiries_ms, sampled) = db.table.sample_expiries(0);
+            let (expiries_ms, sampled) = db.table.sample_expiries(SAMPLED);
             sum.expiries_ms += expiries_ms;
             sum.sampled += sampled;
         }

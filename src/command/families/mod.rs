@@ -32,7 +32,7 @@ use crate::keyspace::value::packed::Elem;
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
-use super::ctx::{Ctx, Handler, Outcome};
+use super::ctx::{CommandError, Ctx, Handler, Outcome};
 use super::multi;
 
 /// What a command's unit locks before it runs.
@@ -128,6 +128,16 @@ pub fn help(args: &[&[u8]], lines: &[&str], reply: &mut Reply) {
 /// The argument at `at`; nothing where there is none, which arity rules out.
 fn arg<'a>(args: &[&'a [u8]], at: usize) -> &'a [u8] {
     args.get(at).copied().unwrap_or_default()
+}
+
+/// What a container says to a subcommand whose arguments no form takes.
+fn bad_subcommand(args: &[&[u8]]) -> CommandError {
+    let container = String::from_utf8_lossy(arg(args, 0)).to_uppercase();
+    let name = arg(args, 1);
+    let name = String::from_utf8_lossy(name.get(..name.len().min(128)).unwrap_or_default());
+    CommandError::new(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+    ))
 }
 
 /// Tells that elements left `key`, and whether nothing was left of it.

@@ -1,7 +1,7 @@
 //! Looks at a table that follow no key: what is due, and entries by chance.
 
 use super::super::entry::EntryRef;
-use super::segment::pointer_of;
+use super::segment::{MAX_SLOTS, pointer_of};
 use super::{Table, WALK_AHEAD};
 
 impl Table {
@@ -102,9 +102,34 @@ impl Table {
 
     /// A random entry, each with the same chance; `random(n)` gives a number below `n`.
     pub fn random(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
+        /// Draws that come to nothing, with few entries in much room, before slots are counted.
+        const DRAWS: usize = 64;
         if self.len == 0 {
             return None;
         }
+        let drawn = (0..DRAWS).find_map(|_| self.draw(&mut random));
+        drawn.or_else(|| self.random_by_count(random))
+    }
+
+    /// A random entry, by the directory. Each has the same chance, and there is one that none is
+    /// hit.
+    fn draw(&self, random: &mut impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
+        let (id, slots) = match self.depth {
+            0 => (0, self.segments.first()?.slots()),
+            depth => (*self.directory.get(random(1 << depth) as usize)?, MAX_SLOTS),
+        };
+        let seg = self.segments.get(id as usize)?;
+        // One that is less deep has the more places in the directory.
+        if random(1 << self.depth.saturating_sub(seg.depth)) != 0 {
+            return None;
+        }
+        let p = pointer_of(seg.get(random(slots as u64) as usize))?;
+        // SAFETY: the slot owns a live entry and the table is borrowed.
+        Some(unsafe { EntryRef::from_raw(p) })
+    }
+
+    /// A random entry, each with the same chance, by the number of its slot among all.
+    fn random_by_count(&self, mut random: impl FnMut(u64) -> u64) -> Option<EntryRef<'_>> {
         let slots = self.capacity() as u64;
         loop {
             let mut at = random(slots) as usize;
@@ -122,21 +147,20 @@ impl Table {
         }
     }
 
-    /// Sum of the expiries of the entries of one segment and their number, for an average.
-    pub fn sample_expiries(&self, segment: usize) -> (i128, u64) {
-        let mut sum = (0, 0);
-        if let Some(seg) = self.segments.get(segment)
-            && seg.volatile > 0
-        {
-            for at in 0..seg.slots() {
-                if let Some(p) = pointer_of(seg.get(at)) {
-                    // SAFETY: the slot owns a live entry and the table is borrowed.
-                    if let Some(ms) = unsafe { EntryRef::from_raw(p) }.expire_ms() {
-                        sum = (sum.0 + i128::from(ms), sum.1 + 1);
-                    }
-                }
-            }
-        }
-        sum
+    /// Sum of the expiries of at most `most` entries and their number, for an average. Looks at a
+    /// few segments for one that has any, and at a few slots of that.
+    pub fn sample_expiries(&self, most: usize) -> (i128, u64) {
+        const SEGMENTS: usize = 16;
+        const SLOTS: usize = 256;
+        let mut segments = self.segments.iter().take(SEGMENTS);
+        let Some(seg) = segments.find(|seg| seg.volatile > 0) else {
+            return (0, 0);
+        };
+        (0..seg.slots().min(SLOTS))
+            .filter_map(|at| pointer_of(seg.get(at)))
+            // SAFETY: the slot owns a live entry and the table is borrowed.
+            .filter_map(|p| unsafe { EntryRef::from_raw(p) }.expire_ms())
+            .take(most)
+            .fold((0, 0), |(sum, n), ms| (sum + i128::from(ms), n + 1))
     }
 }

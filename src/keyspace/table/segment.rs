@@ -18,7 +18,7 @@ const STEP_SLOTS: usize = 32;
 /// Chunks in a segment that is about to split.
 const MAX_CHUNKS: usize = 16;
 /// Slots in a segment that is about to split.
-const MAX_SLOTS: usize = MAX_CHUNKS * CHUNK_SLOTS;
+pub(super) const MAX_SLOTS: usize = MAX_CHUNKS * CHUNK_SLOTS;
 /// Entries that a segment may hold before it splits.
 pub(super) const MAX_ENTRIES: usize = MAX_SLOTS * LOAD_NUM / LOAD_DEN - 1;
 /// Slots behind the last home, for what robin-hood order pushes over the end.

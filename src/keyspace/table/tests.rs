@@ -182,6 +182,49 @@ fn every_entry_can_be_the_random_one() {
 }
 
 #[test]
+fn the_random_entry_is_any_of_many_segments_and_of_few_that_are_left() {
+    let mut table = Table::new(SHARD_BITS);
+    // All but the first few hundred in one half of the hashes, so that depths differ.
+    let half = |key: &[u8]| hash::of(key) << SHARD_BITS >> 63;
+    let ks: Vec<Vec<u8>> = keys(12_000);
+    let few = ks.iter().filter(|k| half(k) == 1).take(300);
+    let ks: Vec<&Vec<u8>> = ks.iter().filter(|k| half(k) == 0).chain(few).collect();
+    for k in &ks {
+        table.insert(hash::of(k), entry(k, None));
+    }
+    let mut dice = 11u64;
+    let mut below = |n: u64| {
+        dice = dice
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (dice >> 33) % n
+    };
+    let draws = 100 * ks.len();
+    let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for _ in 0..draws {
+        *seen
+            .entry(table.random(&mut below).unwrap().key().to_vec())
+            .or_default() += 1;
+    }
+    assert_eq!(seen.len(), ks.len());
+    let sparse: u32 = seen
+        .iter()
+        .filter(|(k, _)| half(k) == 1)
+        .map(|(_, n)| n)
+        .sum();
+    let each = f64::from(sparse) / 300.0;
+    assert!(
+        (90.0..110.0).contains(&each),
+        "{each} draws of each of the few, 100 of the others"
+    );
+    for k in &ks[1..] {
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.remove(pos).unwrap();
+    }
+    assert_eq!(table.random(&mut below).unwrap().key(), ks[0].as_slice());
+}
+
+#[test]
 fn slots_cost_less_than_ten_bytes_an_entry() {
     let mut table = Table::new(SHARD_BITS);
     let ks = keys(30_000);

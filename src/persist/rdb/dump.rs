@@ -7,6 +7,7 @@
 use std::io;
 
 use crate::base::crc::crc64;
+use crate::base::lzf;
 use crate::keyspace::value::{Value, ValueRef};
 use crate::persist::rdb::error::{Error, ErrorKind};
 use crate::persist::rdb::load::{Limits, Loader};
@@ -35,12 +36,14 @@ pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
         ..config
     };
     let mut writer = Writer::new(Vec::new(), unsummed);
+    lzf::with_own(|own| writer.swap_compressor(own));
     let kind = writer.object_type(value);
     if matches!(kind, ObjectType::HashMetadata | ObjectType::HashListpackEx) {
         writer.carry_field_expiry();
     }
     writer.byte(kind as u8)?;
     writer.object(value)?;
+    lzf::with_own(|own| writer.swap_compressor(own));
     let version = writer.config().version;
     let mut payload = writer.into_inner()?;
     payload.extend_from_slice(&version.to_le_bytes());

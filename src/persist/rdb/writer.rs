@@ -170,6 +170,12 @@ impl<W: Write> Writer<W> {
         self.config.version = self.config.version.max(FIELD_EXPIRY_VERSION);
     }
 
+    /// Compresses with this from now on, and gives back what it did so with: a new one begins by
+    /// clearing a table that is larger than most values.
+    pub fn swap_compressor(&mut self, other: &mut Compressor) {
+        std::mem::swap(&mut self.compressor, other);
+    }
+
     /// How it writes.
     pub fn config(&self) -> Config {
         self.config

@@ -66,7 +66,12 @@ pub fn text(
     } else {
         memory::Used::default()
     };
-    let databases = databases();
+    // Every shard is looked at for them.
+    let databases = if asked("keyspace") || asked("keysizes") {
+        databases()
+    } else {
+        Vec::new()
+    };
     let databases = databases.as_slice();
     let mut out = String::with_capacity(4096);
     for name in ORDER {

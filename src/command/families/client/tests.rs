@@ -227,8 +227,31 @@ fn beside_a_load_runs_only_what_may() {
 }
 
 #[test]
+fn an_exec_that_is_refused_ends_its_transaction() {
+    let mut t = TestServer::new();
+    let refusal = "-EXECABORT Transaction discarded because of: wrong number of arguments for \
+                   'exec' command";
+    t.expect(&[
+        ("MULTI", "+OK"),
+        ("EXEC x", refusal),
+        ("EXEC", "-ERR EXEC without MULTI"),
+        ("EXEC x", refusal),
+    ]);
+}
+
+#[test]
 fn nobody_waits_to_be_unblocked() {
     let mut t = TestServer::new();
+    t.expect(&[
+        (
+            "CLIENT UNBLOCK 1 TIMEOUT x",
+            "-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
+        ),
+        (
+            "CLIENT PAUSE 0 WRITE x",
+            "-ERR unknown subcommand or wrong number of arguments for 'PAUSE'. Try CLIENT HELP.",
+        ),
+    ]);
     assert_eq!(t.run("CLIENT UNBLOCK 1"), ":0");
     assert_eq!(t.run("CLIENT UNBLOCK 1 ERROR"), ":0");
     assert_eq!(

@@ -1,7 +1,8 @@
 //! XGROUP and XACK.
 
-use super::{arg, bad_subcommand, edit_group, id_arg, ids_from, shown};
+use super::{arg, edit_group, id_arg, ids_from, shown};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::families::bad_subcommand;
 use crate::keyspace::unit::{Missing, NotifyClass};
 use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::group::Group;

@@ -2,8 +2,9 @@
 
 use super::group::no_such_group;
 use super::range::{Span, later, write_entry};
-use super::{arg, bad_subcommand, bulk_id};
+use super::{arg, bulk_id};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::families::bad_subcommand;
 use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::group::{Consumer, Group};
 use crate::keyspace::value::stream::id::StreamId;

@@ -125,16 +125,6 @@ fn no_group(key: &[u8], group: &[u8], tail: &str) -> CommandError {
     ))
 }
 
-/// What a container says to a subcommand whose arguments no form takes.
-fn bad_subcommand(args: &[&[u8]]) -> CommandError {
-    let container = String::from_utf8_lossy(arg(args, 0)).to_uppercase();
-    let name = arg(args, 1);
-    let name = shown(name.get(..name.len().min(128)).unwrap_or_default());
-    CommandError::new(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
-}
-
 /// Writes an id as a bulk string.
 fn bulk_id(reply: &mut Reply, id: StreamId) {
     reply.bulk(&id.text());

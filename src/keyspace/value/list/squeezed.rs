@@ -12,7 +12,6 @@
 //! payload of that very size is the bytes themselves: they would not shrink, and are not tried
 //! again.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -22,17 +21,13 @@ use super::super::packed::size_class;
 use super::listpack::Listpack;
 use super::node::{self, Node};
 use super::{List, ListLimits, Repr};
-use crate::base::lzf::{self, Compressor};
+use crate::base::lzf;
 
 /// Shorter nodes are left alone.
 pub(super) const MIN_BYTES: usize = 48;
 /// What compression must save to be worth it.
 const MIN_SAVING: usize = 8;
 const HEADER: usize = 8;
-
-thread_local! {
-    static COMPRESSOR: RefCell<Compressor> = RefCell::default();
-}
 
 /// A compressed node.
 #[derive(Clone)]
@@ -56,7 +51,7 @@ impl Squeezed {
         let mut out = Vec::with_capacity(HEADER + bytes.len());
         out.extend_from_slice(&size.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
-        let shrunk = COMPRESSOR.with_borrow_mut(|c| c.compress(bytes, MIN_SAVING, &mut out));
+        let shrunk = lzf::with_own(|c| c.compress(bytes, MIN_SAVING, &mut out));
         if !shrunk {
             out.extend_from_slice(bytes);
         }
