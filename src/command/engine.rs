@@ -110,6 +110,8 @@ pub enum PauseReason {
     Shutdown,
     /// A load has just begun, and may be over in a moment.
     Loading,
+    /// A debugging command empties the data set and loads it again.
+    Reload,
 }
 
 /// What a pause holds back.
@@ -128,7 +130,7 @@ pub enum Held {
 /// Holding clients back: until when, and what, for each reason.
 #[derive(Debug, Default)]
 pub struct Pause {
-    state: Mutex<[Option<(i64, Held)>; 3]>,
+    state: Mutex<[Option<(i64, Held)>; 4]>,
     changed: Notify,
 }
 
@@ -163,12 +165,13 @@ impl Pause {
         let _ = tokio::time::timeout(std::time::Duration::from_millis(for_ms), changed).await;
     }
 
-    fn slot(reason: PauseReason, state: &mut [Option<(i64, Held)>; 3]) -> &mut Option<(i64, Held)> {
-        let [client, shutdown, loading] = state;
+    fn slot(reason: PauseReason, state: &mut [Option<(i64, Held)>; 4]) -> &mut Option<(i64, Held)> {
+        let [client, shutdown, loading, reload] = state;
         match reason {
             PauseReason::Client => client,
             PauseReason::Shutdown => shutdown,
             PauseReason::Loading => loading,
+            PauseReason::Reload => reload,
         }
     }
 }

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::base::clock;
 use crate::command::ctx::{CommandError, Later, Suspended};
-use crate::command::engine::Engine;
+use crate::command::engine::{Engine, Held, PauseReason};
 use crate::command::host::{
     Aside, DbInfo, EmptyFile, Host, Memory, Persistence, ReloadRequest, Replicating,
     ShutdownRequest, Work,
@@ -358,6 +359,7 @@ impl Persistence for Arc<Parts> {
 
 impl Parts {
     fn reload(&self, request: ReloadRequest) -> Result<(), CommandError> {
+        let _alone = Alone::new(&self.engine);
         if request.save {
             self.saver.cancel();
             self.saver.save().map_err(|e| {
@@ -391,6 +393,7 @@ impl Parts {
             tracing::warn!("Error trying to load the AOF files: {e}");
             CommandError::new("ERR Error trying to load the AOF files, check server logs.")
         };
+        let _alone = Alone::new(&self.engine);
         self.aof.reread_manifest().map_err(failed)?;
         self.empty();
         super::aof::load(&self.engine, &self.aof, &self.load).map_err(failed)?;
@@ -402,6 +405,26 @@ impl Parts {
     /// Removes every key, without an effect.
     pub fn empty(&self) {
         empty(&self.engine);
+    }
+}
+
+/// While it lives every client is held back, as by a command of Redis's that takes long: what they
+/// wrote between the save and the load would be lost, and stand in the load's way.
+struct Alone<'a>(&'a Engine);
+
+impl<'a> Alone<'a> {
+    fn new(engine: &'a Engine) -> Alone<'a> {
+        engine.hold_clients(PauseReason::Reload, clock::unix_ms(), i64::MAX, Held::All);
+        // Whoever did not see it yet is done when all shards can be had.
+        drop(engine.keyspace.lock(ShardMask::ALL));
+        Alone(engine)
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0
+            .release_clients(PauseReason::Reload, clock::unix_ms());
     }
 }
 

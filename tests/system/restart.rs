@@ -1,6 +1,7 @@
 //! What a server that starts again over its files still knows.
 
 use crate::support::{Client, Server, Setup, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -33,6 +34,38 @@ fn a_key_that_was_given_more_time_after_the_rewrite_is_there() {
     let mut client = server.client();
     assert_eq!(client.text(&["GET", "kept"]), "vw");
     assert_eq!(client.int(&["EXISTS", "due"]), 0);
+}
+
+#[test]
+fn what_is_written_while_a_debugging_command_loads_again_is_not_lost() {
+    let setup = Setup::russet().set("appendonly", &["yes"]);
+    let server = setup.set("enable-debug-command", &["yes"]).start();
+    let mut client = server.client();
+    client.ok(&["DEBUG", "POPULATE", "50000"]);
+    let port = server.port();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = Client::connect(port).unwrap();
+            let mut acknowledged = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let value = client.int(&["INCR", "n"]);
+                acknowledged += 1;
+                assert_eq!(value, acknowledged);
+            }
+            acknowledged
+        });
+        for _ in 0..2 {
+            sleep(Duration::from_millis(50));
+            client.ok(&["DEBUG", "RELOAD"]);
+        }
+        // The log knows nothing of these.
+        assert_eq!(client.int(&["DBSIZE"]), 50_001);
+        client.ok(&["DEBUG", "LOADAOF"]);
+        is_over.store(true, Ordering::Relaxed);
+        let acknowledged = writer.join().unwrap();
+        assert_eq!(client.text(&["GET", "n"]), acknowledged.to_string());
+    });
 }
 
 fn link_is_up(replica: &mut Client) -> bool {

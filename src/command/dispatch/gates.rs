@@ -87,7 +87,7 @@ impl Engine {
             return Err(abort_by(ctx, command, refusal));
         }
         if let Some(queue) = &mut ctx.session.multi
-            && !NEVER_QUEUED.contains(&command.spec.name.as_str())
+            && !NEVER_QUEUED.contains(&command.spec.full_name.as_str())
         {
             if command.spec.flags.contains(CommandFlags::NO_MULTI) {
                 return Err(fixed("ERR Command not allowed inside a transaction"));

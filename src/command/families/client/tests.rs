@@ -240,6 +240,17 @@ fn an_exec_that_is_refused_ends_its_transaction() {
 }
 
 #[test]
+fn a_subcommand_is_queued_whatever_it_is_called() {
+    let mut t = TestServer::new();
+    t.expect(&[
+        ("MULTI", "+OK"),
+        ("SLOWLOG RESET", "+QUEUED"),
+        ("LATENCY RESET", "+QUEUED"),
+        ("DISCARD", "+OK"),
+    ]);
+}
+
+#[test]
 fn nobody_waits_to_be_unblocked() {
     let mut t = TestServer::new();
     t.expect(&[
