@@ -40,6 +40,9 @@ pub struct Block {
     base: StreamId,
     /// The id of the last entry, deleted or not.
     last: StreamId,
+    /// Where the last entry begins, and the id before it: who reads backward mostly wants that
+    /// one. `None` while there is none.
+    last_at: Option<(usize, StreamId)>,
     live: u32,
     deleted: u32,
     names: u32,
@@ -161,6 +164,7 @@ impl Block {
         Block {
             base,
             last: base,
+            last_at: None,
             live: 0,
             deleted: 0,
             names: count,
@@ -178,6 +182,11 @@ impl Block {
     /// The id of the last entry, deleted or not.
     pub fn last(&self) -> StreamId {
         self.last
+    }
+
+    /// The place of the last entry, deleted or not, for [`Block::raws_from`].
+    pub(super) fn last_place(&self) -> Option<(usize, StreamId)> {
+        self.last_at
     }
 
     /// Entries that are not deleted.
@@ -290,6 +299,7 @@ impl Block {
         let body_len = (self.bytes.len() - head_at - 1) as u64;
         let head = body_len << 2 | if same { SAME_FIELDS } else { 0 };
         self.put_head(head_at, head);
+        self.last_at = Some((head_at, self.last));
         self.last = id;
         self.live += 1;
         if item.deleted {

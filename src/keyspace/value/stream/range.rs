@@ -23,7 +23,10 @@ enum Place<'a> {
 /// A block whose entries are read backward.
 struct Noted<'a> {
     block: &'a Block,
-    places: Vec<(usize, StreamId)>,
+    /// Whether the last entry has been read.
+    begun: bool,
+    /// Where those in front of it begin; noted when somebody wants more than the last.
+    places: Option<Vec<(usize, StreamId)>>,
 }
 
 impl<'a> Range<'a> {
@@ -74,7 +77,7 @@ impl<'a> Range<'a> {
                 return None;
             };
             let here = noted.as_mut()?;
-            while let Some(place) = here.places.pop() {
+            while let Some(place) = here.pop() {
                 let Some(raw) = here.block.raws_from(place).next() else {
                     continue;
                 };
@@ -94,15 +97,34 @@ impl<'a> Range<'a> {
 
 impl<'a> Noted<'a> {
     fn new(block: &'a Block) -> Noted<'a> {
-        let mut raws = block.raws();
-        let mut places = Vec::with_capacity(block.live() as usize + block.deleted() as usize);
-        let mut place = raws.at;
-        while raws.next().is_some() {
-            places.push(place);
-            place = raws.at;
+        Noted {
+            block,
+            begun: false,
+            places: None,
         }
-        Noted { block, places }
     }
+
+    /// The place of the next entry, the last one first.
+    fn pop(&mut self) -> Option<(usize, StreamId)> {
+        if !self.begun {
+            self.begun = true;
+            return self.block.last_place();
+        }
+        self.places.get_or_insert_with(|| noted(self.block)).pop()
+    }
+}
+
+/// Where all entries of a block begin but the last.
+fn noted(block: &Block) -> Vec<(usize, StreamId)> {
+    let mut raws = block.raws();
+    let mut places = Vec::with_capacity(block.live() as usize + block.deleted() as usize);
+    let mut place = raws.at;
+    while raws.next().is_some() {
+        places.push(place);
+        place = raws.at;
+    }
+    places.pop();
+    places
 }
 
 impl<'a> Iterator for Range<'a> {
