@@ -47,9 +47,6 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
-/// Bytes that are read behind a command that waits; more would only pile up here.
-const READ_AHEAD: usize = 1024 * 1024;
-
 /// One connection's own state.
 struct Connection {
     transport: Transport,
@@ -435,7 +432,9 @@ impl Connection {
                     w?;
                     self.send_unsent(worker)?;
                 }
-                r = self.transport.readable(), if self.unread.len() < READ_AHEAD => {
+                // However much there is, up to the limit of the query buffer: who went away behind
+                // it must not be given what others push.
+                r = self.transport.readable() => {
                     r?;
                     if !self.read_ahead(worker)? || !self.within_memory_limit(worker) {
                         break None;

@@ -83,6 +83,20 @@ fn wait_for_offset(replica: &mut Client, primary: &mut Client) {
 }
 
 #[test]
+fn a_stream_that_says_replicaof_ends_no_replica() {
+    let setup = Setup::russet().set("enable-debug-command", &["yes"]);
+    let primary = setup.start();
+    let replica = follows(&primary).start();
+    let (mut theirs, mut ours) = (primary.client(), replica.client());
+    wait_until("the first sync", LIMIT, || link_is_up(&mut ours));
+    theirs.ok(&["DEBUG", "REPLICATE", "REPLICAOF", "NO", "ONE"]);
+    theirs.ok(&["SET", "k", "v"]);
+    wait_for_offset(&mut ours, &mut theirs);
+    assert_eq!(ours.text(&["GET", "k"]), "v");
+    assert!(link_is_up(&mut ours));
+}
+
+#[test]
 fn a_primary_that_was_stopped_goes_on_from_its_aof() {
     let mut primary = Setup::russet().set("appendonly", &["yes"]).start();
     let replica = follows(&primary).start();

@@ -32,6 +32,26 @@ fn field(control: &mut Client, name: &str, field: &str) -> Option<u64> {
 }
 
 #[test]
+fn a_blocked_client_that_goes_away_behind_much_that_it_sent_is_given_nothing() {
+    let server = Setup::russet().start();
+    let mut control = server.client();
+    let mut blocked = server.client();
+    let much = format!("BLPOP q 0\r\nECHO {}\r\n", "x".repeat(60_000)).into_bytes();
+    let more = format!("ECHO {}\r\n", "x".repeat(60_000)).repeat(50);
+    blocked.send_bytes(&much).unwrap();
+    blocked.send_bytes(more.as_bytes()).unwrap();
+    wait_until("the client to block", SOON, || {
+        control.info("blocked_clients") == "1"
+    });
+    drop(blocked);
+    wait_until("the client to be gone", SOON, || {
+        control.info("blocked_clients") == "0"
+    });
+    control.int(&["RPUSH", "q", "e"]);
+    assert_eq!(control.int(&["LLEN", "q"]), 1);
+}
+
+#[test]
 fn a_soft_limit_ends_a_client_that_waits_in_a_blocking_command() {
     let server = server_with_a_big_value();
     let mut control = server.client();

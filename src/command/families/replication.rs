@@ -39,6 +39,12 @@ fn replicaof(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let [_, host, port] = args else {
         return Err(CommandError::SYNTAX);
     };
+    // A primary's stream is applied by the very link that this would end.
+    if !ctx.is_client() {
+        return Err(CommandError::new(
+            "ERR REPLICAOF is taken from clients alone",
+        ));
+    }
     let replication = replication(ctx)?;
     let locked = ctx.unit.mask() == ShardMask::ALL;
     let client = &ctx.session.client;

@@ -1,6 +1,7 @@
 //! SORT with STORE: the sorted elements become a list.
 //!
-//! Of few elements this is part of the unit that read them, and the effect is the command itself.
+//! Of few elements this is part of the unit that read them, and the effect is the command itself,
+//! if that comes to the same everywhere.
 //! Many are sorted, and their list is made, on a thread beside the workers while no lock is held
 //! ([`later`]); only the finished list is put in its place under the target's lock. Between the
 //! reading and the storing other commands run, so the effect is then not the command, which might
@@ -22,7 +23,6 @@ use crate::keyspace::unit::{Expiry, NotifyClass, Unit};
 use crate::keyspace::value::list::{End, List, ListLimits};
 use crate::oplog::effect::{Effect, Encoded, UnitEffects};
 use crate::resp::errors;
-use crate::resp::reply::Reply;
 
 use super::order::{Elements, Sorted};
 use super::{Gathered, Shown};
@@ -66,27 +66,41 @@ fn batches(sorted: &Sorted, found: &Gathered, gets: usize, mut each: impl FnMut(
     }
 }
 
-/// Makes the result the list at `target`, within the unit that read the elements.
+/// Makes the result the list at `target`, within the unit that read the elements. Its length, and
+/// the effect: the list itself if `as_list`, for where weights are equal texts Redis leaves the
+/// order to chance, and a replica of Redis's would come to another one.
 pub(super) fn now(
     ctx: &mut Ctx<'_>,
     target: &[u8],
     sorted: &Sorted,
     found: &Gathered,
     gets: usize,
-    reply: &mut Reply,
-) -> Effect {
+    as_list: bool,
+) -> (usize, Effect) {
     let limits = limits::list(ctx.settings);
     let mut list = List::default();
+    let mut encoded = Encoded::one(&[b"DEL", target]);
     batches(sorted, found, gets, |values| {
         list.push(limits, End::Tail, values);
+        if as_list {
+            encoded.push(&rpush(target, values));
+        }
     });
-    reply.len_int(list.len());
+    let len = list.len();
     let db = ctx.db();
-    if put(&mut ctx.unit, db, target, list) {
-        Effect::Verbatim
-    } else {
+    let effect = if !put(&mut ctx.unit, db, target, list) {
         Effect::None
-    }
+    } else if as_list {
+        Effect::Rewritten(encoded)
+    } else {
+        Effect::Verbatim
+    };
+    (len, effect)
+}
+
+fn rpush<'a>(target: &'a [u8], values: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let words = [b"RPUSH".as_slice(), target];
+    words.into_iter().chain(values.iter().copied()).collect()
 }
 
 /// Puts a list in its place. Whether anything has changed.
@@ -166,11 +180,7 @@ impl Job {
         let mut encoded = Encoded::one(&[b"DEL", target]);
         batches(sorted, &self.found, self.gets, |values| {
             list.push(self.limits, End::Tail, values);
-            let command: Vec<&[u8]> = [b"RPUSH".as_slice(), target]
-                .into_iter()
-                .chain(values.iter().copied())
-                .collect();
-            encoded.push(&command);
+            encoded.push(&rpush(target, values));
         });
         let len = list.len();
         let mut mask = ShardMask::NONE;

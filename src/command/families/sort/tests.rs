@@ -179,6 +179,15 @@ fn a_result_is_propagated_as_the_request_and_an_empty_one_removes() {
 }
 
 #[test]
+fn an_order_that_redis_leaves_to_chance_is_propagated_as_a_list() {
+    let mut t = TestServer::new();
+    t.run("SADD s c a b");
+    t.effects();
+    t.expect(&[("SORT s BY w* ALPHA STORE d", ":3")]);
+    assert_eq!(t.effects(), ["MULTI", "DEL d", "RPUSH d a b c", "EXEC"]);
+}
+
+#[test]
 fn a_large_result_is_the_same_outside_the_locks() {
     let mut t = TestServer::new();
     let words: Vec<String> = (0..5000).rev().map(|n| n.to_string()).collect();
