@@ -132,12 +132,7 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
             write_found(&sorted, &found, gets, reply);
             Ok(Effect::None)
         }
-        Some(target) => {
-            let as_list = plan.by.is_some() && plan.alpha;
-            let stored = store::now(ctx, target, &sorted, &found, gets, as_list);
-            reply.len_int(stored.0);
-            Ok(stored.1)
-        }
+        Some(target) => Ok(store::now(ctx, target, &plan, &sorted, &found, gets, reply)),
     }
 }
 

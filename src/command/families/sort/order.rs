@@ -134,6 +134,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether Redis leaves the order to chance, in part: where weights that are compared as texts
+    /// are equal. A replica of Redis's would come to another one.
+    pub(super) fn may_be_chance(&self) -> bool {
+        self.by.is_some() && self.alpha
+    }
+
     /// The places, of `len`, that LIMIT asks for.
     fn range(&self, len: usize) -> Range<usize> {
         let (start, count) = self.limit;

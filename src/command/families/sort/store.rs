@@ -23,8 +23,9 @@ use crate::keyspace::unit::{Expiry, NotifyClass, Unit};
 use crate::keyspace::value::list::{End, List, ListLimits};
 use crate::oplog::effect::{Effect, Encoded, UnitEffects};
 use crate::resp::errors;
+use crate::resp::reply::Reply;
 
-use super::order::{Elements, Sorted};
+use super::order::{Elements, Plan, Sorted};
 use super::{Gathered, Shown};
 
 /// Elements that a stored list is given at a time.
@@ -66,17 +67,17 @@ fn batches(sorted: &Sorted, found: &Gathered, gets: usize, mut each: impl FnMut(
     }
 }
 
-/// Makes the result the list at `target`, within the unit that read the elements. Its length, and
-/// the effect: the list itself if `as_list`, for where weights are equal texts Redis leaves the
-/// order to chance, and a replica of Redis's would come to another one.
+/// Makes the result the list at `target`, within the unit that read the elements.
 pub(super) fn now(
     ctx: &mut Ctx<'_>,
     target: &[u8],
+    plan: &Plan,
     sorted: &Sorted,
     found: &Gathered,
     gets: usize,
-    as_list: bool,
-) -> (usize, Effect) {
+    reply: &mut Reply,
+) -> Effect {
+    let as_list = plan.may_be_chance();
     let limits = limits::list(ctx.settings);
     let mut list = List::default();
     let mut encoded = Encoded::one(&[b"DEL", target]);
@@ -86,16 +87,15 @@ pub(super) fn now(
             encoded.push(&rpush(target, values));
         }
     });
-    let len = list.len();
+    reply.len_int(list.len());
     let db = ctx.db();
-    let effect = if !put(&mut ctx.unit, db, target, list) {
+    if !put(&mut ctx.unit, db, target, list) {
         Effect::None
     } else if as_list {
         Effect::Rewritten(encoded)
     } else {
         Effect::Verbatim
-    };
-    (len, effect)
+    }
 }
 
 fn rpush<'a>(target: &'a [u8], values: &[&'a [u8]]) -> Vec<&'a [u8]> {
