@@ -92,11 +92,11 @@ impl<'a> Request<'a> {
             } else if let ([offset, count, rest @ ..], true) = (rest, is(b"LIMIT")) {
                 limit = (int_arg(offset)?, int_arg(count)?);
                 options = rest;
-            } else if form.reverse.is_none() && is(b"REV") {
+            } else if reverse.is_none() && is(b"REV") {
                 reverse = Some(true);
-            } else if form.by == By::Unsaid && is(b"BYLEX") {
+            } else if by == By::Unsaid && is(b"BYLEX") {
                 by = By::Member;
-            } else if form.by == By::Unsaid && is(b"BYSCORE") {
+            } else if by == By::Unsaid && is(b"BYSCORE") {
                 by = By::Score;
             } else {
                 return Err(CommandError::SYNTAX);

@@ -136,7 +136,14 @@ fn wrong_requests_are_refused_and_change_nothing() {
             "ZRANGE z 0 x",
             "-ERR value is not an integer or out of range",
         ),
-        ("ZRANGE z 0 1 REV REV FOO", SYNTAX),
+        ("ZRANGE z 0 1 REV FOO", SYNTAX),
+        ("ZRANGE z 0 -1 REV REV", SYNTAX),
+        ("ZRANGE z 1 5 BYSCORE BYLEX", SYNTAX),
+        ("ZRANGE z 1 5 BYSCORE BYSCORE", SYNTAX),
+        ("ZRANGE z [a [b BYLEX BYLEX", SYNTAX),
+        ("ZRANGE z [a [b BYLEX REV BYSCORE", SYNTAX),
+        ("ZRANGESTORE d z 0 1 BYSCORE BYSCORE", SYNTAX),
+        ("ZRANGESTORE d z 0 1 REV REV", SYNTAX),
         (
             "ZRANGE z 0 1 LIMIT 0 1",
             "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or \
