@@ -67,11 +67,11 @@ pub struct Wait<'w> {
     pub timeout_ms: u64,
     /// What is run again: the request, with what must not be read anew resolved.
     pub argv: &'w [&'w [u8]],
-    /// The reply when the time is up.
+    /// The reply where it must not wait. When the time is up it is a null array for all of them.
     pub nothing: Nothing,
 }
 
-/// The reply of a command that was not served.
+/// The reply of a command that found nothing and must not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nothing {
     /// A null.
@@ -305,7 +305,6 @@ impl Ctx<'_> {
             answer,
             stats: Arc::clone(&engine.stats),
             command: engine.table.lookup(wait.argv).map(|c| c.spec.id),
-            nothing: wait.nothing,
             silent: self.session.reply_mode != ReplyMode::On
                 && self.session.reply_mode != ReplyMode::SkipNext,
         };
@@ -321,7 +320,6 @@ struct Ending {
     answer: oneshot::Receiver<Answer>,
     stats: Arc<Stats>,
     command: Option<u16>,
-    nothing: Nothing,
     /// `CLIENT REPLY` keeps the reply back.
     silent: bool,
 }
@@ -341,7 +339,6 @@ impl Ending {
             places,
             stats,
             command,
-            nothing,
             silent,
             ..
         } = self;
@@ -369,7 +366,7 @@ impl Ending {
                 }
                 Some(Answer::TimedOut) => {
                     count(false);
-                    nothing.write(reply);
+                    reply.null_array();
                 }
                 Some(Answer::Error { text, close }) => {
                     count(true);
@@ -530,12 +527,16 @@ const NEGATIVE: CommandError = CommandError(Cow::Borrowed("ERR timeout is negati
 /// # Errors
 /// If it is no number, negative, or ends beyond what a clock can tell.
 pub fn timeout_seconds(text: &[u8], now_ms: i64) -> Result<u64, CommandError> {
-    let not_float = CommandError::new("ERR timeout is not a float or out of range");
-    let seconds = LongDouble::parse(text).filter(|d| d.is_finite());
-    let seconds = seconds.ok_or(not_float.clone())?;
-    // Beyond the range of milliseconds the last bits do not matter.
+    let seconds = LongDouble::parse(text).ok_or(CommandError::new(
+        "ERR timeout is not a float or out of range",
+    ))?;
+    // Beyond the range of milliseconds the last bits do not matter, and of what is beyond the
+    // range of a double the sign alone does.
     let text = seconds.fmt_human();
-    let seconds = num::parse_f64(&text).ok_or(not_float)?;
+    let seconds = num::parse_f64(&text).unwrap_or(match text.first() {
+        Some(b'-') => f64::NEG_INFINITY,
+        _ => f64::INFINITY,
+    });
     let ms = (seconds * 1000.0).ceil();
     if ms >= i64::MAX as f64 {
         return Err(OUT_OF_RANGE);

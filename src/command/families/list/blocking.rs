@@ -48,8 +48,8 @@ fn pop(ctx: &mut Ctx<'_>, args: &[&[u8]], end: End, reply: &mut Reply) -> Outcom
 
 /// `BLMPOP timeout numkeys key [key ...] LEFT|RIGHT [COUNT count]`
 pub fn blmpop(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let timeout_ms = timeout_seconds(arg(args, 1), ctx.now_ms())?;
     let request = pops::MultiPop::parse(args.get(2..).unwrap_or_default())?;
+    let timeout_ms = timeout_seconds(arg(args, 1), ctx.now_ms())?;
     if let Some(effect) = request.run(ctx, reply)? {
         return Ok(effect);
     }

@@ -32,8 +32,8 @@ fn pop_or_wait(ctx: &mut Ctx<'_>, args: &[&[u8]], side: Side, reply: &mut Reply)
 
 /// `BZMPOP timeout numkeys key [key ...] <MIN | MAX> [COUNT count]`
 pub(super) fn bzmpop(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let timeout_ms = timeout_seconds(arg(args, 1), ctx.now_ms())?;
     let request = MultiPop::parse(args.get(2..).unwrap_or_default())?;
+    let timeout_ms = timeout_seconds(arg(args, 1), ctx.now_ms())?;
     match request.pop(ctx, reply)? {
         Some(effect) => Ok(effect),
         None => wait(ctx, request.keys, args, timeout_ms, reply),
@@ -82,6 +82,15 @@ mod tests {
             ("BZPOPMIN y z 0.001", "nil-array"),
             ("BZMPOP 0.001 1 z MAX", "nil-array"),
             ("BZPOPMIN z -1", "-ERR timeout is negative"),
+            (
+                "BZMPOP x 1 z MIN",
+                "-ERR timeout is not a float or out of range",
+            ),
+            ("BZMPOP x 1 z FOO", "-ERR syntax error"),
+            (
+                "BZMPOP x 1 z MIN COUNT 0",
+                "-ERR count should be greater than 0",
+            ),
         ]);
         assert_eq!(
             t.effects(),

@@ -55,7 +55,15 @@ fn timeouts_are_checked() {
     let mut t = TestServer::new();
     t.expect(&[
         ("BLPOP a x", "-ERR timeout is not a float or out of range"),
-        ("BLPOP a inf", "-ERR timeout is not a float or out of range"),
+        ("BLPOP a nan", "-ERR timeout is not a float or out of range"),
+        (
+            "BLPOP a 1e5000",
+            "-ERR timeout is not a float or out of range",
+        ),
+        ("BLPOP a inf", "-ERR timeout is out of range"),
+        ("BLPOP a -infinity", "-ERR timeout is negative"),
+        ("BLPOP a 1e400", "-ERR timeout is out of range"),
+        ("BLPOP a -1e400", "-ERR timeout is negative"),
         ("BLPOP a -1", "-ERR timeout is negative"),
         ("BLPOP a -0.001", "-ERR timeout is negative"),
         (
@@ -65,11 +73,17 @@ fn timeouts_are_checked() {
         ("BLPOP a 1e300", "-ERR timeout is out of range"),
         ("BLPOP a 0.01", "nil-array"),
         ("BLMPOP 0.001 1 a LEFT", "nil-array"),
-        ("BLMOVE a b LEFT LEFT 0.001", "nil"),
-        ("BRPOPLPUSH a b 0.001", "nil"),
+        ("BLMOVE a b LEFT LEFT 0.001", "nil-array"),
+        ("BRPOPLPUSH a b 0.001", "nil-array"),
         (
-            "BLMPOP x 0 a LEFT",
+            "BLMPOP x 1 a LEFT COUNT 1",
             "-ERR timeout is not a float or out of range",
+        ),
+        ("BLMPOP x 0 a LEFT", "-ERR numkeys should be greater than 0"),
+        ("BLMPOP x 1 a FOO", "-ERR syntax error"),
+        (
+            "BLMPOP -1 1 a LEFT COUNT 0",
+            "-ERR count should be greater than 0",
         ),
         ("BLMPOP 0 0 a LEFT", "-ERR numkeys should be greater than 0"),
     ]);
