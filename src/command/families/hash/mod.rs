@@ -348,31 +348,39 @@ fn hexists(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     })
 }
 
-/// What an increment begins with: `read` makes it of a value that is there. The new value lives as
-/// long as the second part says.
+/// What an increment begins with: `read` makes it of a value that is there. The second part is
+/// the expiry that the field has and keeps.
 fn base<N>(
     ctx: &mut Ctx<'_>,
     key: &[u8],
     field: &[u8],
     zero: N,
     read: impl FnOnce(Elem<'_>) -> Result<N, CommandError>,
-) -> Result<(N, Lifetime), CommandError> {
+) -> Result<(N, Option<i64>), CommandError> {
     let now_ms = ctx.unit.fields_now();
     match meet(ctx.lookup::<Hash>(key)?, field, now_ms) {
-        Met::Nothing => Ok((zero, Lifetime::Endless)),
-        Met::Field(record) => Ok((read(record.value)?, Lifetime::Kept)),
+        Met::Nothing => Ok((zero, None)),
+        Met::Field(record) => {
+            let expire_ms = record.expire_ms;
+            Ok((read(record.value)?, expire_ms))
+        }
         Met::Due => {
             expire(ctx, key, &[field]);
-            Ok((zero, Lifetime::Endless))
+            Ok((zero, None))
         }
     }
+}
+
+/// How long a value lives whose field has this expiry.
+fn lifetime(expire_ms: Option<i64>) -> Lifetime {
+    expire_ms.map_or(Lifetime::Endless, Lifetime::Until)
 }
 
 /// `HINCRBY key field increment`
 fn hincrby(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let (key, field) = (arg(args, 1), arg(args, 2));
     let by = int_arg(arg(args, 3))?;
-    let (current, lifetime) = base(ctx, key, field, 0, |value| {
+    let (current, expire_ms) = base(ctx, key, field, 0, |value| {
         let error = CommandError::new("ERR hash value is not an integer");
         value.as_int().ok_or(error)
     })?;
@@ -382,7 +390,7 @@ fn hincrby(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let limits = limits::hash(ctx.settings);
     ctx.update::<Hash, _>(key, Missing::Create, |h| {
         h.prepare(field.len(), &limits);
-        h.set_for(field, new, lifetime, &limits);
+        h.set_for(field, new, lifetime(expire_ms), &limits);
         ((), 1)
     })?;
     ctx.notify(NotifyClass::HASH, "hincrby", key);
@@ -397,7 +405,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     if by.is_nan() || !by.is_finite() {
         return Err(CommandError::new("ERR value is NaN or Infinity"));
     }
-    let (current, lifetime) = base(ctx, key, field, LongDouble::ZERO, |value| {
+    let (current, expire_ms) = base(ctx, key, field, LongDouble::ZERO, |value| {
         let error = CommandError::new("ERR hash value is not a float");
         LongDouble::parse(value.to_bytes(&mut itoa::Buffer::new())).ok_or(error)
     })?;
@@ -409,12 +417,17 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome
     let limits = limits::hash(ctx.settings);
     ctx.update::<Hash, _>(key, Missing::Create, |h| {
         h.prepare(field.len().max(text.len()), &limits);
-        h.set_for(field, &*text, lifetime, &limits);
+        h.set_for(field, &*text, lifetime(expire_ms), &limits);
         ((), 1)
     })?;
     ctx.notify(NotifyClass::HASH, "hincrbyfloat", key);
     reply.bulk(&text);
-    Ok(Effect::Rewritten(Encoded::one(&[
-        b"HSET", key, field, &text,
-    ])))
+    let mut logged = Encoded::one(&[b"HSET", key, field, &text]);
+    if let Some(at_ms) = expire_ms {
+        // HSET takes the expiry away.
+        let mut at = itoa::Buffer::new();
+        let at = at.format(at_ms).as_bytes();
+        logged.push(&[b"HPEXPIREAT", key, at, b"FIELDS", b"1", field]);
+    }
+    Ok(Effect::Rewritten(logged))
 }

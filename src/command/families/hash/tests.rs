@@ -239,6 +239,54 @@ fn a_value_that_is_set_lives_for_ever_unless_the_command_says_otherwise() {
 }
 
 #[test]
+fn who_repeats_an_increment_keeps_the_lifetime_of_the_field() {
+    let increments = [
+        ("HINCRBYFLOAT h a 1.5", r#""2.5""#),
+        ("HINCRBY h b 5", ":7"),
+        ("HSETEX h KEEPTTL FIELDS 1 c 4", ":1"),
+        ("HINCRBYFLOAT h d 1", r#""5""#),
+        ("HINCRBYFLOAT h new 1", r#""1""#),
+    ];
+    let mut t = TestServer::new();
+    t.run("HSETEX h EX 100 FIELDS 3 a 1 b 2 c 3");
+    t.run("HSET h d 4");
+    let mut replica = TestServer::new();
+    replica.session.origin = crate::command::session::Origin::Primary;
+    t.effects().iter().for_each(|line| {
+        replica.run(line);
+    });
+    t.expect(&increments);
+    let effects = t.effects();
+    let at = "HPEXPIREAT h 1700000100000 FIELDS 1 a";
+    assert_eq!(
+        effects,
+        [
+            "MULTI",
+            "HSET h a 2.5",
+            at,
+            "EXEC",
+            increments[1].0,
+            increments[2].0,
+            "HSET h d 5",
+            "HSET h new 1",
+        ]
+    );
+    let looks = [
+        "HPEXPIRETIME h FIELDS 5 a b c d new",
+        "HMGET h a b c d new",
+    ];
+    let expected = looks.map(|line| t.run(line));
+    // Whoever repeats it may do so after the fields became due; all servers have one clock here.
+    t.advance(200_000);
+    effects.iter().for_each(|line| {
+        replica.run(line);
+    });
+    assert_eq!(looks.map(|line| replica.run(line)), expected);
+    assert_eq!(t.run("HINCRBYFLOAT h a 1"), r#""1""#);
+    assert_eq!(t.effects(), ["MULTI", "HDEL h a", "HSET h a 1", "EXEC"]);
+}
+
+#[test]
 fn reading_may_change_how_long_fields_live() {
     let mut t = TestServer::new();
     t.run("HSET h a 1 b 2");
