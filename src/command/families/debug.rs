@@ -176,7 +176,9 @@ fn debug(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
             reply.ok();
         }
         (b"quicklist-packed-threshold", [size]) => return packed_threshold(size, reply),
-        (b"stringmatch-len", [_, _]) => return match_len(rest, reply),
+        (b"stringmatch-len", [length, pattern]) => {
+            return match_len(args, (length, pattern), reply);
+        }
         _ => return Err(wrong(args)),
     }
     Ok(Effect::None)
@@ -458,14 +460,29 @@ fn protocol(_: &mut Ctx<'_>, kind: &[u8], reply: &mut Reply) -> Outcome {
 }
 
 /// `DEBUG STRINGMATCH-LEN length pattern`: matches against that many letters `A`.
-fn match_len(args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    let [length, pattern] = args else {
-        return Err(CommandError::SYNTAX);
-    };
+fn match_len(args: &[&[u8]], (length, pattern): (&[u8], &[u8]), reply: &mut Reply) -> Outcome {
     let length = num::parse_u64(length)
-        .ok_or(CommandError::NOT_INTEGER)?
+        .ok_or_else(|| wrong(args))?
         .min(1 << 20);
     let text = vec![b'A'; usize::try_from(length).unwrap_or(0)];
     reply.int(i64::from(crate::base::glob::matches(pattern, &text, false)));
     Ok(Effect::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::TestServer;
+
+    #[test]
+    fn a_pattern_is_matched_against_letters_if_their_number_is_one() {
+        let mut t = TestServer::with(&["--enable-debug-command", "yes"]);
+        let wrong = "-ERR unknown subcommand or wrong number of arguments for 'stringmatch-len'. \
+                     Try DEBUG HELP.";
+        t.expect(&[
+            ("DEBUG stringmatch-len 3 A?A", ":1"),
+            ("DEBUG stringmatch-len 3 A", ":0"),
+            ("DEBUG stringmatch-len a b", wrong),
+            ("DEBUG stringmatch-len 3", wrong),
+        ]);
+    }
 }

@@ -83,13 +83,11 @@ fn look(string: StrRef<'_>, reply: &mut Reply, look: impl Fn(&[u8], &mut Reply) 
 pub fn bitcount(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let (key, span) = match args {
         [_, key] => (key, Span::WHOLE),
-        [_, key, start, end, unit @ ..] => {
+        [_, key, start, end] | [_, key, start, end, _] => {
             let (start, end) = (int_arg(start)?, Some(int_arg(end)?));
-            let unit = match unit {
-                [] => Unit::Bytes,
-                [unit] => Unit::parse(unit)?,
-                _ => return Err(CommandError::SYNTAX),
-            };
+            let unit = args
+                .get(4)
+                .map_or(Ok(Unit::Bytes), |unit| Unit::parse(unit))?;
             (key, Span { start, end, unit })
         }
         _ => return Err(CommandError::SYNTAX),

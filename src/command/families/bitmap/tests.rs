@@ -276,6 +276,8 @@ fn wrong_arguments_are_refused() {
         ("BITCOUNT k 1", SYNTAX),
         ("BITCOUNT none 1 2 zap", SYNTAX),
         ("BITCOUNT none x 2", number),
+        ("BITCOUNT none x 2 zap", number),
+        ("BITCOUNT k a b c d", SYNTAX),
         ("BITCOUNT s", WRONG_TYPE),
         ("BITPOS k 2", "-ERR The bit argument must be 1 or 0."),
         ("BITPOS s 1", WRONG_TYPE),

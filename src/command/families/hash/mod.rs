@@ -293,7 +293,7 @@ fn named_fields_or<'w, 'a>(
     }
     let mismatch = "ERR The `numfields` parameter must match the number of arguments";
     let [_, count, fields @ ..] = words else {
-        return Err(CommandError::new(mismatch));
+        return Err(CommandError::new(not_positive));
     };
     match num::parse_i64(count).filter(|n| *n > 0) {
         None => Err(CommandError::new(not_positive)),

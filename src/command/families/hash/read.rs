@@ -8,6 +8,7 @@ use crate::keyspace::value::hash::{Hash, Record};
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::pages::distinct_ranks;
 use crate::oplog::effect::Effect;
+use crate::resp::errors;
 use crate::resp::reply::Reply;
 
 /// Replies of more fields than this are formatted after the locks are released.
@@ -79,11 +80,6 @@ pub(super) fn hgetall(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> O
 /// `HRANDFIELD key [count [WITHVALUES]]`
 pub(super) fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let key = arg(args, 1);
-    let with_values = match args.get(3..).unwrap_or_default() {
-        [] => false,
-        [word] if word.eq_ignore_ascii_case(b"withvalues") => true,
-        _ => return Err(CommandError::SYNTAX),
-    };
     let now_ms = ctx.unit.fields_now();
     let Some(count) = args.get(2) else {
         expire_some(ctx, key, now_ms)?;
@@ -95,8 +91,15 @@ pub(super) fn hrandfield(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -
         return Ok(Effect::None);
     };
     let count = num::parse_i64(count).ok_or(CommandError::NOT_INTEGER)?;
-    let max = i64::MAX / if with_values { 2 } else { 1 };
-    if count < -max || count > max {
+    if count == i64::MIN {
+        return Err(CommandError::new(errors::OUT_OF_SYMMETRIC_RANGE));
+    }
+    let with_values = match args.get(3..).unwrap_or_default() {
+        [] => false,
+        [word] if word.eq_ignore_ascii_case(b"withvalues") => true,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    if with_values && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
         return Err(CommandError::new("ERR value is out of range"));
     }
     expire_some(ctx, key, now_ms)?;

@@ -271,10 +271,7 @@ fn who_repeats_an_increment_keeps_the_lifetime_of_the_field() {
             "HSET h new 1",
         ]
     );
-    let looks = [
-        "HPEXPIRETIME h FIELDS 5 a b c d new",
-        "HMGET h a b c d new",
-    ];
+    let looks = ["HPEXPIRETIME h FIELDS 5 a b c d new", "HMGET h a b c d new"];
     let expected = looks.map(|line| t.run(line));
     // Whoever repeats it may do so after the fields became due; all servers have one clock here.
     t.advance(200_000);
@@ -355,7 +352,11 @@ fn what_cannot_be_asked_for_is_refused() {
             "-ERR Number of fields must be a positive integer",
         ),
         ("HGETEX h KEEPTTL FIELDS 1 a", fields),
-        ("HGETEX h EX 10 FIELDS", number),
+        (
+            "HGETEX h EX 10 FIELDS",
+            "-ERR Number of fields must be a positive integer",
+        ),
+        ("HGETEX h EX 10 FIELDS 1", number),
         ("HSETEX h FOO FIELDS 1 a 1", "-ERR unknown argument: FOO"),
         ("HSETEX h FIELDS 0 a 1", "-ERR invalid number of fields"),
         (
@@ -369,6 +370,28 @@ fn what_cannot_be_asked_for_is_refused() {
         (
             "HSETEX h FNX FXX FIELDS 1 a 1",
             "-ERR Only one of FXX or FNX arguments can be specified",
+        ),
+    ]);
+}
+
+#[test]
+fn the_count_of_random_fields_is_read_before_the_words_behind_it() {
+    let mut t = TestServer::new();
+    t.run("HSET h a 1");
+    let range = "-ERR value is out of range, value must between -9223372036854775807 and \
+                 9223372036854775807";
+    let number = "-ERR value is not an integer or out of range";
+    let syntax = "-ERR syntax error";
+    t.expect(&[
+        ("HRANDFIELD h -9223372036854775808", range),
+        ("HRANDFIELD h -9223372036854775808 FOO", range),
+        ("HRANDFIELD h x FOO", number),
+        ("HRANDFIELD h x WITHVALUES FOO", number),
+        ("HRANDFIELD h 1 FOO", syntax),
+        ("HRANDFIELD none 1 WITHVALUES FOO", syntax),
+        (
+            "HRANDFIELD none 9223372036854775807 WITHVALUES",
+            "-ERR value is out of range",
         ),
     ]);
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::range::{later, write_entry};
 use super::{Repeat, arg, bulk_id, edit_group, id_arg, meet, no_group, notify_consumer, start_arg};
 use crate::base::num;
-use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
+use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::keyspace::value::stream::Stream;
 use crate::keyspace::value::stream::group::{Group, Pending};
 use crate::keyspace::value::stream::id::StreamId;
@@ -265,8 +265,8 @@ fn parse_auto(args: &[&[u8]]) -> Result<Auto, CommandError> {
         } else if word.eq_ignore_ascii_case(b"count")
             && let Some(n) = rest.next()
         {
-            auto.count = match int_arg(n)? {
-                n @ 1..=MOST => n.unsigned_abs(),
+            auto.count = match num::parse_i64(n) {
+                Some(n @ 1..=MOST) => n.unsigned_abs(),
                 _ => return Err(CommandError::new("ERR COUNT must be > 0")),
             };
         } else {

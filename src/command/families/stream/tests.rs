@@ -225,6 +225,11 @@ fn claims_move_entries_and_forget_those_that_are_gone() {
         ),
         ("XDEL s 4-0", ":1"),
         ("XAUTOCLAIM s g e 0 4-0 JUSTID", r#"["0-0", [], ["4-0"]]"#),
+        (
+            "XAUTOCLAIM s g e 0 - COUNT abc FOO",
+            "-ERR COUNT must be > 0",
+        ),
+        ("XAUTOCLAIM s g e 0 - COUNT", "-ERR syntax error"),
         ("XCLAIM s g e 0 9-9 LASTID 99-0", "[]"),
         (
             "XCLAIM s g e 0 1-0 BAD",
