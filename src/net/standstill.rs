@@ -16,10 +16,6 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Turns of a worker's loop behind a stop: in the first it asks its sockets what has arrived, and
-/// by the end of the second that has run, whatever order the loop gives to its tasks.
-const TURNS: usize = 2;
-
 /// One stop.
 #[derive(Debug)]
 pub(super) struct Standstill {
@@ -57,10 +53,10 @@ impl Part {
     /// Stops this thread, lets its connections catch up, and waits for the other workers.
     pub(super) async fn take(self) {
         std::thread::sleep(self.0.until.saturating_duration_since(Instant::now()));
-        for _ in 0..TURNS {
-            // As a task of its own it takes its place behind those that have something to read.
-            let _ = tokio::task::spawn_local(tokio::task::yield_now()).await;
-        }
+        // One turn of the worker's loop: what yields is woken behind the connections that the
+        // sockets have something for, and as a task of its own takes its place behind them. A second
+        // turn would serve who has been answered in the first, before others are done.
+        let _ = tokio::task::spawn_local(tokio::task::yield_now()).await;
         let stop = Arc::clone(&self.0);
         drop(self);
         let mut behind = stop.behind.lock();
