@@ -54,8 +54,8 @@ impl Part {
     pub(super) async fn take(self) {
         std::thread::sleep(self.0.until.saturating_duration_since(Instant::now()));
         // One turn of the worker's loop: what yields is woken behind the connections that the
-        // sockets have something for, and as a task of its own takes its place behind them. A second
-        // turn would serve who has been answered in the first, before others are done.
+        // sockets have something for, and as a task of its own takes its place behind them. In a
+        // second turn who has been answered in the first would be served before others are done.
         let _ = tokio::task::spawn_local(tokio::task::yield_now()).await;
         let stop = Arc::clone(&self.0);
         drop(self);
