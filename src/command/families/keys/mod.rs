@@ -16,7 +16,7 @@ mod tests;
 
 use super::{Family, Locks};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
-use crate::keyspace::unit::{Free, NotifyClass};
+use crate::keyspace::unit::{ExpiryMode, Free, NotifyClass};
 use crate::oplog::effect::Effect;
 use crate::resp::errors;
 use crate::resp::reply::Reply;
@@ -88,12 +88,18 @@ pub fn unlink(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 fn remove(ctx: &mut Ctx<'_>, args: &[&[u8]], free: Free, reply: &mut Reply) -> Outcome {
     let db = ctx.db();
     let mut removed = 0;
+    // A writable replica's own client removes, and is told of, what is due and merely hidden.
+    let expiry = ctx.unit.options.expiry;
+    if expiry == ExpiryMode::Hide {
+        ctx.unit.options.expiry = ExpiryMode::Ignore;
+    }
     for key in args.iter().skip(1) {
         if ctx.unit.remove(db, key, free) {
             ctx.notify(NotifyClass::GENERIC, "del", key);
             removed += 1;
         }
     }
+    ctx.unit.options.expiry = expiry;
     reply.int(removed);
     Ok(if removed > 0 {
         Effect::Verbatim

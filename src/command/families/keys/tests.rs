@@ -1,5 +1,6 @@
 //! The commands on keys as a client sees them, compared line by line with Redis 8.0.2.
 
+use crate::command::engine::Gate;
 use crate::command::testing::{Resp, TestServer};
 
 const SYNTAX: &str = "-ERR syntax error";
@@ -560,4 +561,22 @@ fn restore_says_what_is_wrong_in_order() {
         ),
         ("GET x", "\"1\""),
     ]);
+}
+
+#[test]
+fn a_writable_replica_removes_a_key_that_is_due_when_its_own_client_says_so() {
+    for (command, left) in [("DEL", ":1"), ("UNLINK", ":1"), ("EXISTS", ":3")] {
+        let mut t = TestServer::new();
+        t.expect(&[
+            ("SET due v PX 5", "+OK"),
+            ("SET other v PX 5", "+OK"),
+            ("SET k v", "+OK"),
+        ]);
+        t.advance(10);
+        t.engine.gates.set(Gate::REPLICA, true);
+        let there = if command == "EXISTS" { ":1" } else { ":2" };
+        assert_eq!(t.run(&format!("{command} due k none")), there);
+        assert_eq!(t.run("DBSIZE"), left);
+        assert_eq!(t.run("EXISTS other"), ":0");
+    }
 }
