@@ -5,7 +5,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 6;
-const SLEEP: Duration = Duration::from_millis(500);
 
 /// What arrives while the server sleeps runs before what arrives later, as where one thread does
 /// everything: who is answered after the sleep finds done what others had sent before.
@@ -14,7 +13,6 @@ fn what_arrives_during_a_sleep_runs_before_what_comes_later() {
     let server = Setup::russet().set("io-threads", &["4"]).start();
     let mut setup = server.client();
     setup.call(&["SETRANGE", "bits", "4000000", "x"]);
-    let mut shown = 0;
     for round in 0..ROUNDS {
         let number = round.to_string();
         let mut sleeper = server.client();
@@ -34,20 +32,16 @@ fn what_arrives_during_a_sleep_runs_before_what_comes_later() {
         sleep(Duration::from_millis(100));
         quick.call(&["PING"]);
         let answered = begun.elapsed();
-        // On a machine that is much too busy the sleep begins late, and the round shows nothing.
-        if answered >= SLEEP {
-            assert_eq!(
-                quick.text(&["GET", "done"]),
-                number,
-                "round {round} {answered:?}"
-            );
-            shown += 1;
-        }
+        // If it fails, the time tells whether the sleep had begun.
+        assert_eq!(
+            quick.text(&["GET", "done"]),
+            number,
+            "round {round}, answered after {answered:?}"
+        );
         assert_eq!(
             sleeper.receive().unwrap(),
             Reply::SimpleString(b"OK".to_vec())
         );
         drop(others);
     }
-    assert!(shown >= ROUNDS / 2, "{shown} of {ROUNDS} rounds");
 }
