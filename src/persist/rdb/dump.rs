@@ -4,6 +4,7 @@
 //! type | value | RDB version (u16 LE) | CRC-64 of everything before (u64 LE)
 //! ```
 
+use std::cell::RefCell;
 use std::io;
 
 use crate::base::crc::crc64;
@@ -13,7 +14,7 @@ use crate::persist::rdb::error::{Error, ErrorKind};
 use crate::persist::rdb::load::{Limits, Loader};
 use crate::persist::rdb::source::Source;
 use crate::persist::rdb::types::{MAX_READ_VERSION, ObjectType};
-use crate::persist::rdb::writer::{Config, Writer};
+use crate::persist::rdb::writer::{Config, Room, Writer};
 
 const FOOTER: usize = 10;
 const SUM: usize = 8;
@@ -29,13 +30,21 @@ pub enum RestoreError {
     Data(#[source] Error),
 }
 
+thread_local! {
+    /// Most values are small: growing the buffers anew would be much of the work.
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
 /// The payload of `value`. Fails only if memory does.
 pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
-    let unsummed = Config {
-        checksum: false,
-        ..config
-    };
-    let mut writer = Writer::new(Vec::new(), unsummed);
+    let mut writer = Writer::new(
+        Vec::new(),
+        Config {
+            checksum: false,
+            ..config
+        },
+    );
+    ROOM.with_borrow_mut(|room| writer.swap_room(room));
     lzf::with_own(|own| writer.swap_compressor(own));
     let kind = writer.object_type(value);
     if matches!(kind, ObjectType::HashMetadata | ObjectType::HashListpackEx) {
@@ -43,7 +52,12 @@ pub fn dump(value: ValueRef<'_>, config: Config) -> io::Result<Vec<u8>> {
     }
     writer.byte(kind as u8)?;
     writer.object(value)?;
+    writer.flush_with_room(FOOTER)?;
     lzf::with_own(|own| writer.swap_compressor(own));
+    ROOM.with_borrow_mut(|room| {
+        writer.swap_room(room);
+        room.shrink();
+    });
     let version = writer.config().version;
     let mut payload = writer.into_inner()?;
     payload.extend_from_slice(&version.to_le_bytes());

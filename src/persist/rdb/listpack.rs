@@ -23,6 +23,8 @@ use crate::persist::rdb::error::BadBlock;
 const HEADER: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u32 = 0xffff;
+/// Most bytes of an entry beside its data.
+const MAX_FRAME: usize = 10;
 /// Longest text of an i64.
 const MAX_INT_TEXT: usize = 20;
 
@@ -167,6 +169,11 @@ impl Builder {
         self.count = 0;
     }
 
+    /// Keeps no more memory than this for what comes after [`Builder::clear`].
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.block.shrink_to(bytes);
+    }
+
     /// Number of elements.
     pub fn count(&self) -> u64 {
         self.count
@@ -186,14 +193,15 @@ impl Builder {
         }
         self.begin();
         let length = bytes.len();
+        self.block.reserve(MAX_FRAME + length);
         let header = match length {
             0..=63 => {
                 self.block.push(0x80 | length as u8);
                 1
             }
             64..=4095 => {
-                self.block.push(0xe0 | (length >> 8) as u8);
-                self.block.push((length & 0xff) as u8);
+                let [high, low] = (length as u16).to_be_bytes();
+                self.block.extend_from_slice(&[0xe0 | high, low]);
                 2
             }
             _ => {
@@ -212,12 +220,14 @@ impl Builder {
         let bytes = int.to_le_bytes();
         let (tag, count) = match int {
             0..=127 => {
-                self.block.push(int as u8);
-                return self.end_entry(1);
+                self.block.extend_from_slice(&[int as u8, 1]);
+                self.count += 1;
+                return;
             }
             -4096..=4095 => {
-                self.block.push(0xc0 | ((int >> 8) & 0x1f) as u8);
-                self.block.push((int & 0xff) as u8);
+                let (high, low) = ((int >> 8) & 0x1f, int & 0xff);
+                self.block
+                    .extend_from_slice(&[0xc0 | high as u8, low as u8]);
                 return self.end_entry(2);
             }
             -32_768..=32_767 => (0xf1, 2),
@@ -226,7 +236,8 @@ impl Builder {
             _ => (0xf4, 8),
         };
         self.block.push(tag);
-        self.block.extend(bytes.iter().take(count));
+        self.block
+            .extend_from_slice(bytes.get(..count).unwrap_or_default());
         self.end_entry(1 + count);
     }
 
@@ -245,16 +256,22 @@ impl Builder {
         self.count += count;
     }
 
+    #[inline]
     fn begin(&mut self) {
         if self.block.is_empty() {
-            self.block.resize(HEADER, 0);
+            self.block.extend_from_slice(&[0; HEADER]);
         }
     }
 
+    #[inline]
     fn end_entry(&mut self, length: usize) {
-        let (back, groups) = back_length(length);
-        self.block.extend(back.iter().take(groups));
         self.count += 1;
+        if length <= 127 {
+            return self.block.push(length as u8);
+        }
+        let (back, groups) = back_length(length);
+        self.block
+            .extend_from_slice(back.get(..groups).unwrap_or_default());
     }
 
     /// Completes the listpack and lends it; call [`Builder::clear`] before building another.

@@ -118,6 +118,26 @@ pub struct Writer<W> {
     pub(super) listpack: listpack::Builder,
 }
 
+/// Memory that a writer works with, to be used again by the next one.
+#[derive(Default)]
+pub struct Room {
+    buffer: Vec<u8>,
+    packed: Vec<u8>,
+    listpack: listpack::Builder,
+}
+
+impl Room {
+    /// Bytes of each part that are worth keeping.
+    const KEPT: usize = 8 << 10;
+
+    /// Gives back what only a large value needed.
+    pub fn shrink(&mut self) {
+        self.buffer.shrink_to(Room::KEPT);
+        self.packed.shrink_to(Room::KEPT);
+        self.listpack.shrink_to(Room::KEPT);
+    }
+}
+
 /// How compression fares. Data that does not compress costs most of the time of a snapshot, so
 /// where one string after the other has failed, only some of the next ones are tried.
 #[derive(Debug, Default)]
@@ -174,6 +194,14 @@ impl<W: Write> Writer<W> {
     /// clearing a table that is larger than most values.
     pub fn swap_compressor(&mut self, other: &mut Compressor) {
         std::mem::swap(&mut self.compressor, other);
+    }
+
+    /// Works with this memory from now on, and gives back what it did so with. Nothing may be
+    /// buffered.
+    pub fn swap_room(&mut self, other: &mut Room) {
+        std::mem::swap(&mut self.buffer, &mut other.buffer);
+        std::mem::swap(&mut self.packed, &mut other.packed);
+        std::mem::swap(&mut self.listpack, &mut other.listpack);
     }
 
     /// How it writes.
@@ -416,6 +444,14 @@ impl<W: Write> Writer<W> {
     pub(super) fn into_inner(mut self) -> io::Result<W> {
         self.flush_buffer()?;
         Ok(self.inner)
+    }
+}
+
+impl Writer<Vec<u8>> {
+    /// Hands what is buffered to the vector, which gets room for so many bytes behind it.
+    pub(super) fn flush_with_room(&mut self, more: usize) -> io::Result<()> {
+        self.inner.reserve_exact(self.buffer.len() + more);
+        self.flush_buffer()
     }
 }
 

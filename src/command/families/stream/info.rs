@@ -55,13 +55,31 @@ pub fn stream(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let stream = ctx.read_as::<Stream>(arg(args, 2))?;
     let stream = stream.ok_or(CommandError::NO_SUCH_KEY)?;
     let full = full_count(args)?;
-    // Counting what the blocks hold is short work for each entry.
-    let elements = stream.effort().max(stream.len() / 100);
-    later(stream, elements, reply, move |stream, reply| match full {
-        None => write_short(stream, reply),
-        Some(count) => write_full(stream, count, reply),
-    });
+    let Some(count) = full else {
+        write_short(stream, reply);
+        return Ok(Effect::None);
+    };
+    later(
+        stream,
+        full_size(stream, count),
+        reply,
+        move |stream, reply| {
+            write_full(stream, count, reply);
+        },
+    );
     Ok(Effect::None)
+}
+
+/// Roughly how many things FULL shows.
+fn full_size(stream: &Stream, count: usize) -> usize {
+    /// Groups that are asked how much there is of them.
+    const LOOKS: usize = 100;
+    let shown = |all: usize| all.min(some_of(count));
+    let groups = stream.groups().take(LOOKS);
+    let of_groups: usize = groups
+        .map(|(_, group)| 2 * shown(group.pending_len()) + group.consumers_len())
+        .sum();
+    shown(stream.len()) + stream.groups_len() + of_groups
 }
 
 fn write_head(stream: &Stream, reply: &mut Reply) {

@@ -3,12 +3,14 @@
 //! - `first_id` and `newest` are ids of entries that are there, or `0-0` when there are none.
 //! - `last_id` is at least the id of every entry that is there. It is not always greater than
 //!   those of deleted ones (`XSETID`): an addition clears deleted ones out of its way.
+//! - `radix` counts the blocks on the tree, each by its base, which never changes.
 
 use std::sync::Arc;
 
 use super::block::{Block, Item, Raw};
 use super::group::Group;
 use super::id::StreamId;
+use super::radix::{Keys, Radix};
 use super::range::Range;
 use super::{StreamLimits, Trim, Until};
 use crate::keyspace::value::btree::{By, First, Last, Tree, Walk};
@@ -18,6 +20,8 @@ use crate::keyspace::value::packed::Elem;
 #[derive(Clone, Default)]
 pub struct Entries {
     pub(super) blocks: Tree<StreamId, Arc<Block>>,
+    /// The size of Redis's tree of the same blocks.
+    radix: Radix,
     pub(super) last_id: StreamId,
     pub(super) first_id: StreamId,
     pub(super) newest: StreamId,
@@ -33,20 +37,19 @@ fn pairs<'a>(texts: &'a [&'a [u8]]) -> impl Iterator<Item = (Elem<'a>, Elem<'a>)
     })
 }
 
-/// Nodes of a radix tree of these keys, in order, which agree in their first `depth` bytes: one
-/// for what all have in common, one where they part, and one at the end of each.
-fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> u64 {
-    let (first, last) = match keys {
-        [] => return 0,
-        [_] => return 1 + u64::from(depth < 16),
-        [first, .., last] => (first, last),
-    };
-    let pairs = first.iter().zip(last).skip(depth);
-    let common = pairs.take_while(|(a, b)| a == b).count();
-    let at = depth + common;
-    let parts = keys.chunk_by(|a, b| a.get(at) == b.get(at));
-    let below: u64 = parts.map(|part| radix_nodes(part, at + 1)).sum();
-    u64::from(common > 0) + 1 + below
+impl Keys for Tree<StreamId, Arc<Block>> {
+    fn split(&self, is_left: impl Fn(StreamId) -> bool) -> (Option<StreamId>, Option<StreamId>) {
+        let base = |walk: &Walk<'_, StreamId, Arc<Block>>| walk.current().map(|b| b.base());
+        let mut walk = self.walk(&mut By(|base: &StreamId| is_left(*base)));
+        let found = base(&walk);
+        if found.is_some_and(&is_left) {
+            walk.forward();
+            return (found, base(&walk));
+        }
+        // A separator may lie well below the first block of its level.
+        walk.backward();
+        (base(&walk), found)
+    }
 }
 
 impl Entries {
@@ -120,6 +123,7 @@ impl Entries {
         let text_bytes = texts.iter().map(|text| text.len()).sum();
         let names = pairs(texts).map(|(name, _)| name);
         let count = texts.len() / 2;
+        let radix = &mut self.radix;
         self.blocks.edit(&mut Last, |level, i| {
             let mut item = Item {
                 id,
@@ -143,6 +147,7 @@ impl Entries {
             }
             let mut block = Block::new(id, names);
             block.append(item, pairs(texts));
+            radix.appended(level.leaf(i).map(|block| block.base()), id);
             let at = if level.is_empty() { 0 } else { i + 1 };
             level.insert_leaf(at, id, Arc::new(block), 1);
         });
@@ -160,37 +165,43 @@ impl Entries {
             if block.deleted() == 0 {
                 return false;
             }
-            self.blocks.edit(&mut Last, |level, i| {
-                let Some(block) = level.leaf_mut(i) else {
-                    return;
-                };
+            let gone = self.blocks.edit(&mut Last, |level, i| {
+                let block = level.leaf_mut(i)?;
                 if block.live() == 0 {
-                    level.remove_leaf(i);
-                } else {
-                    *block = Arc::new(block.compacted());
+                    return level.remove_leaf(i);
                 }
+                *block = Arc::new(block.compacted());
+                None
             });
+            self.forget(gone);
         }
         true
+    }
+
+    /// Counts a block that was taken off.
+    fn forget(&mut self, gone: Option<Arc<Block>>) {
+        if let Some(block) = gone {
+            self.radix.removed(block.base(), &self.blocks);
+        }
     }
 
     /// Deletes an entry, which is there.
     pub(super) fn delete(&mut self, id: StreamId) {
         let mut before = None;
-        self.blocks
+        let gone = self
+            .blocks
             .edit(&mut By(|base: &StreamId| *base <= id), |level, i| {
-                let Some(block) = level.leaf_mut(i) else {
-                    return;
-                };
+                let block = level.leaf_mut(i)?;
                 if block.live() == 1 {
-                    level.remove_leaf(i);
-                    return;
+                    return level.remove_leaf(i);
                 }
                 let block = Arc::make_mut(block);
                 before = block.delete(id);
                 let live = block.live();
                 level.set_count(i, live);
+                None
             });
+        self.forget(gone);
         self.max_deleted_id = self.max_deleted_id.max(id);
         if self.is_empty() {
             (self.first_id, self.newest) = (StreamId::MIN, StreamId::MIN);
@@ -228,8 +239,10 @@ impl Entries {
                 Until::Id(least) => block.last() < least,
             };
             if whole {
-                self.blocks
+                let gone = self
+                    .blocks
                     .edit(&mut First, |level, i| level.remove_leaf(i));
+                self.forget(gone);
                 deleted += live;
                 continue;
             }
@@ -311,8 +324,7 @@ impl Entries {
 
     /// Keys and nodes of the radix tree that Redis keeps the blocks in.
     pub fn radix_size(&self) -> (u64, u64) {
-        let keys: Vec<[u8; 16]> = self.blocks().map(|b| b.base().to_bytes()).collect();
-        (keys.len() as u64, radix_nodes(&keys, 0).max(1))
+        self.radix.size()
     }
 
     /// Hangs a block behind the others. It must have entries, and its ids must come after theirs.
@@ -329,6 +341,8 @@ impl Entries {
             return false;
         }
         let (base, live) = (block.base(), block.live());
+        let last = self.blocks.find(&mut Last).map(|block| block.base());
+        self.radix.appended(last, base);
         self.blocks.edit(&mut Last, |level, i| {
             let at = if level.is_empty() { 0 } else { i + 1 };
             level.insert_leaf(at, base, Arc::new(block), live);

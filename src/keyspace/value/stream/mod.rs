@@ -5,6 +5,7 @@
 //! | [`id`] | ids and their texts |
 //! | [`block`] | neighbouring entries in one piece of memory |
 //! | [`log`] | all entries: a tree of blocks |
+//! | [`radix`] | how large Redis's tree of these blocks is |
 //! | [`range`] | reading them in either direction |
 //! | [`group`] | a consumer group: its consumers, what is pending |
 //! | [`names`], [`pending`] | trees by name and by id |
@@ -20,6 +21,7 @@ pub mod id;
 pub mod log;
 pub mod names;
 pub mod pending;
+pub mod radix;
 pub mod range;
 #[cfg(test)]
 mod tests;

@@ -132,6 +132,12 @@ fn check(stream: &Stream, model: &Model) {
     assert_eq!(stream.blocks().count(), model.blocks.len());
     let deleted = model.blocks.first().map(|block| block[0].0);
     assert_eq!(stream.first_or_deleted(), deleted);
+    assert_eq!(stream.radix_size(), walked(stream));
+}
+
+/// The size of Redis's radix tree, as a walk over all blocks gives it.
+fn walked(stream: &Stream) -> (u64, u64) {
+    radix::counted(stream.blocks().map(Block::base))
 }
 
 #[derive(Clone, Debug)]
@@ -274,6 +280,60 @@ fn it_keeps_what_the_model_keeps_from_fixed_seeds() {
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         let ops = prop::collection::vec(op(), 600..700);
         run(ops.new_tree(&mut runner).unwrap().current());
+    }
+}
+
+/// Levels of the tree of blocks are split, thinned out and joined on the way.
+#[test]
+fn the_radix_tree_of_many_blocks_is_counted_right() {
+    let limits = StreamLimits {
+        max_entries: 1,
+        ..LIMITS
+    };
+    for seed in 0..4u64 {
+        let mut random = seed;
+        let mut next = move || {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(99);
+            random >> 33
+        };
+        let mut s = Stream::default();
+        let mut ids: Vec<StreamId> = Vec::new();
+        for n in 0..6000 {
+            let last = s.last_id();
+            let wanted = match next() % 4 {
+                0 => id(last.ms, last.seq + (1 << (next() % 40))),
+                1 => id(last.ms + (1 << (next() % 30)), next() % 3),
+                _ => id(last.ms + next() % 300, 0),
+            };
+            if let Some(id) = s.new_id(NewId::Exact(wanted), 0) {
+                s.append(limits, id, &[b"f", b"v"]);
+                ids.push(id);
+            }
+            let (phase, len) = (n / 1500, s.len() as u64);
+            if phase == 1 || next() % 5 == 0 {
+                let at = next() as usize % ids.len();
+                s.delete(ids.swap_remove(at));
+            }
+            if phase == 2 && n % 3 == 0 {
+                s.trim(Trim {
+                    until: Until::Length(len.saturating_sub(next() % 4)),
+                    approximate: true,
+                    limit: 0,
+                });
+            }
+            if n % 37 == 0 {
+                assert_eq!(s.radix_size(), walked(&s));
+            }
+        }
+        while let Some(id) = ids.pop() {
+            s.delete(id);
+            if ids.len().is_multiple_of(41) {
+                assert_eq!(s.radix_size(), walked(&s));
+            }
+        }
+        assert_eq!((s.len(), s.radix_size()), (0, (0, 1)));
     }
 }
 
