@@ -5,7 +5,7 @@
 //! - [`spec`]: what a command is, from `commands.toml`.
 //! - [`families`]: the handlers, one file a family; [`multi`]: transactions.
 //! - [`ctx`]: what a handler is given; [`session`]: a connection's state.
-//! - [`blocking`]: commands that wait for a key.
+//! - [`blocking`]: commands that wait for a key; [`storing`]: results that become a key's value.
 //! - [`commits`]: between connections and those who read the log.
 //! - [`engine`]: the server as commands see it; [`dispatch`]: the one path a command runs by.
 //! - [`stats`], [`slowlog`], [`latency`]: what commands cost.
@@ -29,5 +29,6 @@ pub mod session;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
+pub mod storing;
 #[cfg(test)]
 pub mod testing;

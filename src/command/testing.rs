@@ -16,9 +16,11 @@
 //! the stream begins with database 0 selected.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -39,7 +41,7 @@ use super::ctx::{CommandError, Later, Suspended};
 use super::dispatch::{Engine, Propagation, Scratch};
 use super::engine::{Gate, Gates, Pause};
 use super::families;
-use super::host::Host;
+use super::host::{Aside, Host, Work};
 use super::latency::LatencyMonitor;
 use super::own_expiries::OwnExpiries;
 use super::session::{Origin, Session};
@@ -74,6 +76,9 @@ pub struct TestHost {
     freed: AtomicUsize,
     /// How many more looks find too much memory in use.
     short: AtomicU64,
+    /// Work for other threads, where there are any.
+    work: Mutex<Vec<Work>>,
+    has_threads: AtomicBool,
 }
 
 impl Default for TestServer {
@@ -132,6 +137,17 @@ impl TestServer {
     /// The next looks at the memory in use, so many of them, find too much.
     pub fn be_short_of_memory(&self, looks: u64) {
         self.host.short.store(looks, Ordering::Relaxed);
+    }
+
+    /// From now on there are threads beside the workers, which begin to work when they are told.
+    pub fn have_threads(&self) {
+        self.host.has_threads.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the work done that waits for other threads.
+    pub fn do_work(&self) {
+        let work = std::mem::take(&mut *self.host.work.lock());
+        work.into_iter().for_each(|work| work(&self.engine));
     }
 
     /// Lets time pass.
@@ -499,6 +515,21 @@ impl Host for TestHost {
     }
 
     fn reset_stats(&self) {}
+
+    fn aside(&self) -> Option<&dyn Aside> {
+        let has_threads = self.has_threads.load(Ordering::Relaxed);
+        has_threads.then_some(self as &dyn Aside)
+    }
+}
+
+impl Aside for TestHost {
+    fn run(&self, work: Work) {
+        self.work.lock().push(work);
+    }
+
+    fn stop_all_until(&self, _: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 #[cfg(test)]

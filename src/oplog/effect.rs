@@ -10,10 +10,12 @@
 //!   allocates only while they still grow.
 //! - Which database a command is for is kept beside the bytes, as segments. The log turns a
 //!   change of database into SELECT, because only the log knows what the stream selected last.
+//! - Large encodings are made before any lock is taken, and handed on without a copy: [`Shared`].
 //! - [`UnitEffects::wrap_multi`] brackets what one command wrote in MULTI and EXEC when it wrote
 //!   more than one command. MULTI comes before the SELECT of its first command, as Redis 7 and
 //!   later order them, so MULTI itself belongs to no database.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -73,6 +75,24 @@ impl From<Encoded> for Effect {
     }
 }
 
+/// Commands in RESP that nobody changes any more: a unit and the log take them over as they are,
+/// whatever their length.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    bytes: Bytes,
+    count: u32,
+}
+
+impl From<Encoded> for Shared {
+    fn from(mut encoded: Encoded) -> Self {
+        encoded.bytes.shrink_to_fit();
+        Shared {
+            bytes: encoded.bytes.into(),
+            count: encoded.count,
+        }
+    }
+}
+
 /// Appends `argv` to `out` as a RESP array of bulk strings.
 pub fn encode(out: &mut Vec<u8>, argv: &[&[u8]]) {
     // A header is '*' or '$', at most 20 digits and CRLF; most have one or two digits. Reserving
@@ -121,6 +141,8 @@ pub struct Part<'a> {
     pub for_aof: bool,
     /// The commands in RESP.
     pub bytes: &'a [u8],
+    /// A handle on them, where there is one.
+    pub shared: Option<&'a Bytes>,
 }
 
 /// A place in a [`UnitEffects`] from which [`UnitEffects::wrap_multi`] counts.
@@ -135,6 +157,8 @@ pub struct Mark {
 pub struct UnitEffects {
     bytes: Vec<u8>,
     segments: SmallVec<[Segment; 4]>,
+    /// Segments whose commands are not among `bytes`, ascending.
+    shared: Vec<(usize, Bytes)>,
     commands: u32,
     unix_s: i64,
 }
@@ -157,7 +181,8 @@ impl UnitEffects {
 
     /// Bytes of RESP the unit wrote, without the SELECTs the log may add.
     pub fn len_bytes(&self) -> usize {
-        self.bytes.len()
+        let shared: usize = self.shared.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.bytes.len() + shared
     }
 
     /// Forgets the content and keeps the buffers, unless a huge command blew them up.
@@ -169,6 +194,7 @@ impl UnitEffects {
             self.bytes.clear();
         }
         self.segments.clear();
+        self.shared.clear();
         self.commands = 0;
     }
 
@@ -207,6 +233,24 @@ impl UnitEffects {
         self.commands = self.commands.saturating_add(encoded.count);
     }
 
+    /// Adds commands encoded before, run in database `db`: several of them between MULTI and EXEC
+    /// and without a copy. They are not to be wrapped again.
+    pub fn push_shared(&mut self, db: u32, shared: &Shared) {
+        self.commands = self.commands.saturating_add(shared.count);
+        if shared.count < 2 {
+            self.enter(db, true);
+            self.bytes.extend_from_slice(&shared.bytes);
+            return;
+        }
+        self.open(None, true);
+        self.bytes.extend_from_slice(MULTI);
+        self.open(Some(db), true);
+        let segment = self.segments.len() - 1;
+        self.shared.push((segment, shared.bytes.clone()));
+        self.open(None, true);
+        self.bytes.extend_from_slice(EXEC);
+    }
+
     /// Adds what a handler returned for the command `argv`.
     pub fn push_effect(&mut self, db: u32, argv: &[&[u8]], effect: &Effect) {
         match effect {
@@ -237,6 +281,7 @@ impl UnitEffects {
         let at = self
             .segments
             .partition_point(|segment| segment.start <= mark.bytes);
+        debug_assert!(self.shared.iter().all(|(segment, _)| *segment < at));
         let (before, after) = self.segments.split_at(at);
         let Some((into, before)) = before.split_last() else {
             return;
@@ -278,10 +323,19 @@ impl UnitEffects {
             .skip(1)
             .map(|next| next.start)
             .chain([self.bytes.len()]);
-        self.segments.iter().zip(ends).map(|(segment, end)| Part {
-            db: segment.db,
-            for_aof: segment.for_aof,
-            bytes: self.bytes.get(segment.start..end).unwrap_or(&[]),
+        let mut shared = self.shared.iter().peekable();
+        let with_ends = self.segments.iter().zip(ends).enumerate();
+        with_ends.map(move |(i, (segment, end))| {
+            let shared = shared.next_if(|(of, _)| *of == i).map(|(_, bytes)| bytes);
+            Part {
+                db: segment.db,
+                for_aof: segment.for_aof,
+                bytes: match shared {
+                    Some(bytes) => bytes,
+                    None => self.bytes.get(segment.start..end).unwrap_or(&[]),
+                },
+                shared,
+            }
         })
     }
 
@@ -289,12 +343,17 @@ impl UnitEffects {
     fn enter(&mut self, db: u32, for_aof: bool) {
         let goes_on = |last: &Segment| last.db == Some(db) && last.for_aof == for_aof;
         if !self.segments.last().is_some_and(goes_on) {
-            self.segments.push(Segment {
-                db: Some(db),
-                start: self.bytes.len(),
-                for_aof,
-            });
+            self.open(Some(db), for_aof);
         }
+    }
+
+    #[inline]
+    fn open(&mut self, db: Option<u32>, for_aof: bool) {
+        self.segments.push(Segment {
+            db,
+            start: self.bytes.len(),
+            for_aof,
+        });
     }
 }
 
@@ -398,6 +457,44 @@ mod tests {
             .collect();
         let expected = [MULTI, b"*1\r\n$1\r\nA\r\n", EXEC].concat();
         assert_eq!(for_aof, expected);
+    }
+
+    #[test]
+    fn shared_commands_stand_where_they_were_pushed_and_are_not_copied() {
+        let mut two = Encoded::one(&[b"X"]);
+        two.push(&[b"Y"]);
+        let (one, two) = (Shared::from(Encoded::one(&[b"Z"])), Shared::from(two));
+        let mut unit = UnitEffects::new();
+        unit.push(0, &[b"A"]);
+        unit.push_shared(0, &two);
+        unit.push_shared(2, &one);
+        let mark = unit.mark();
+        unit.push(0, &[b"B"]);
+        unit.push(0, &[b"C"]);
+        unit.wrap_multi(mark);
+        let text = |argv: &[&[u8]]| {
+            let mut out = Vec::new();
+            encode(&mut out, argv);
+            String::from_utf8(out).unwrap()
+        };
+        let expected = [
+            (Some(0), text(&[b"A"])),
+            (None, text(&[b"MULTI"])),
+            (Some(0), text(&[b"X"]) + &text(&[b"Y"])),
+            (None, text(&[b"EXEC"])),
+            (Some(2), text(&[b"Z"])),
+            (None, text(&[b"MULTI"])),
+            (Some(0), text(&[b"B"]) + &text(&[b"C"]) + &text(&[b"EXEC"])),
+        ];
+        assert_eq!(flat(&unit), expected);
+        assert_eq!(unit.commands(), 6);
+        let all: usize = expected.iter().map(|part| part.1.len()).sum();
+        assert_eq!(unit.len_bytes(), all);
+        let handles: Vec<_> = unit.parts().filter_map(|part| part.shared).collect();
+        assert_eq!(handles.len(), 1);
+        assert_eq!(handles[0].as_ptr(), two.bytes.as_ptr());
+        unit.clear();
+        assert!(unit.is_empty() && unit.parts().count() == 0);
     }
 
     proptest! {

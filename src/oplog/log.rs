@@ -207,12 +207,19 @@ impl Log {
         self.publish(state)
     }
 
-    /// As `append`, with the copies made before the lock is taken.
+    /// As `append`, with the copies made before the lock is taken, where any are needed.
     #[cold]
     fn append_large(&self, unit: &UnitEffects) -> u64 {
         let parts: SmallVec<[_; 4]> = unit
             .parts()
-            .map(|part| (part.db, part.for_aof, Bytes::copy_from_slice(part.bytes)))
+            .map(|part| {
+                let copy = || Bytes::copy_from_slice(part.bytes);
+                (
+                    part.db,
+                    part.for_aof,
+                    part.shared.cloned().unwrap_or_else(copy),
+                )
+            })
             .collect();
         let mut state = self.state.lock();
         if state.following {

@@ -20,6 +20,7 @@ mod slow_clients;
 mod snapshot;
 mod sorting;
 mod standstill;
+mod storing;
 mod support;
 mod two_channels;
 mod workload;

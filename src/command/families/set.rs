@@ -2,7 +2,7 @@
 //!
 //! Reads of several sets work on handles: those are cloned under the locks, which is O(1) each,
 //! and once they hold more than a few members the algebra itself is left to a deferred part of
-//! the reply. The `STORE` forms need their result at once and compute it under the locks.
+//! the reply. So it is with the `STORE` forms, if they have much to do: see [`storing`].
 //!
 //! One refusal is ours: a negative count of SRANDMEMBER asks for a reply of any length, whatever
 //! the set's size, and beyond [`MAX_REPEATED`] it is out of range.
@@ -11,7 +11,8 @@ use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome};
 use crate::command::families::{arg, bulk};
 use crate::command::limits;
-use crate::keyspace::unit::{Expiry, Missing, NotifyClass, WrongType};
+use crate::command::storing::{self, Logged, Store};
+use crate::keyspace::unit::{Missing, NotifyClass, WrongType};
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::set::{self, Set, SetLimits};
 use crate::oplog::effect::{Effect, Encoded};
@@ -349,23 +350,39 @@ impl Operation {
         Ok(Effect::None)
     }
 
+    /// How many elements are gone through to make the result.
+    fn effort(self, sets: &[Set]) -> usize {
+        let lens = || sets.iter().map(Set::len);
+        match self {
+            Operation::Intersection => lens().min().unwrap_or(0).saturating_mul(sets.len()),
+            Operation::Union => set::union_effort(sets),
+            Operation::Difference => {
+                let first = lens().next().unwrap_or(0);
+                first
+                    .saturating_mul(sets.len())
+                    .min(first + lens().sum::<usize>())
+            }
+        }
+    }
+
     /// The result as the value of `args[1]`.
     fn store(self, ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-        let key = arg(args, 1);
-        let sets = handles(ctx, args.get(2..).unwrap_or_default())?;
-        let result = self.of(&sets, &limits::set(ctx.settings));
+        let reads = args.get(2..).unwrap_or_default();
+        let store = Store {
+            key: arg(args, 1),
+            event: self.event(),
+            elements_count: false,
+            logged: Logged::Request { args, reads },
+        };
+        let sets = handles(ctx, reads)?;
+        let limits = limits::set(ctx.settings);
+        if storing::is_large(ctx, self.effort(&sets)) {
+            let make = move || Ok(self.of(&sets, &limits).into());
+            return storing::later(ctx, &store, Box::new(make));
+        }
+        let result = self.of(&sets, &limits);
         drop(sets);
-        reply.len_int(result.len());
-        if !result.is_empty() {
-            ctx.set_value(key, result, Expiry::Clear);
-            ctx.notify(NotifyClass::SET, self.event(), key);
-            return Ok(Effect::Verbatim);
-        }
-        if !ctx.delete(key) {
-            return Ok(Effect::None);
-        }
-        ctx.notify(NotifyClass::GENERIC, "del", key);
-        Ok(Effect::Verbatim)
+        Ok(storing::now(ctx, &store, result, reply))
     }
 }
 

@@ -18,7 +18,9 @@ use super::packed::{self, Elem, Packed, Slim, View, ViewMut, int_text_len};
 use super::pages::{self, Pages, distinct_ranks};
 use crate::base::random;
 
-pub use self::algebra::{difference, intersect, intersection, intersection_len, union};
+pub use self::algebra::{
+    difference, intersect, intersection, intersection_len, union, union_effort,
+};
 
 /// When a set changes its representation.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! GEOSEARCH, GEORADIUS and their like: places within a circle or a box.
 //!
 //! The cells that cover the shape are ranges of scores, hence of ranks; the elements of those are
-//! looked at one by one. If they are many, that happens when the locks are released, unless the
-//! result is stored.
+//! looked at one by one. If they are many, that happens when the locks are released; a result that
+//! is stored is then made beside the workers.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use super::cell::Place;
 use super::shape::{Extent, Shape};
 use super::{arg, distance, distance_text, number, place_arg, unit_m, write_place};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
-use crate::command::families::zset::ranges;
 use crate::command::limits;
+use crate::command::storing::{self, Logged, Store};
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::value::zset::{ScoreRange, Zset};
+use crate::keyspace::value::zset::{ScoreRange, Zset, ZsetLimits};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
@@ -249,6 +249,27 @@ impl Choice {
         }
         found
     }
+
+    /// The same as a sorted set, of scores or of distances.
+    fn zset(
+        self,
+        zset: &Zset,
+        shape: &Shape,
+        ranks: &[Range<usize>],
+        distances: bool,
+        limits: &ZsetLimits,
+    ) -> Zset {
+        let mut result = Zset::new();
+        for one in self.find(zset, shape, ranks) {
+            let score = if distances {
+                one.distance_m / shape.unit_m
+            } else {
+                one.score
+            };
+            result.insert(limits, &one.member, score);
+        }
+        result
+    }
 }
 
 /// What a query replies with for each element.
@@ -333,24 +354,31 @@ fn search(ctx: &mut Ctx<'_>, args: &[&[u8]], form: Form, reply: &mut Reply) -> O
         }
         return Ok(Effect::None);
     };
-    let limits = limits::zset(ctx.settings);
-    let mut result = Zset::new();
-    if let Some((zset, shape)) = found {
-        for one in query.choice.find(&zset, &shape, &ranks(&zset, &shape)) {
-            let score = if query.store_distances {
-                one.distance_m / shape.unit_m
-            } else {
-                one.score
-            };
-            result.insert(&limits, &one.member, score);
-        }
-    }
-    let event = if form.is_search() {
-        "geosearchstore"
-    } else {
-        "georadiusstore"
+    let store = Store {
+        key: target,
+        event: if form.is_search() {
+            "geosearchstore"
+        } else {
+            "georadiusstore"
+        },
+        elements_count: true,
+        logged: Logged::Request {
+            args,
+            reads: &[key],
+        },
     };
-    Ok(ranges::store(ctx, target, result, event, reply))
+    let Some((zset, shape)) = found else {
+        return Ok(storing::now(ctx, &store, Zset::new(), reply));
+    };
+    let limits = limits::zset(ctx.settings);
+    let (ranks, choice) = (ranks(&zset, &shape), query.choice);
+    let elements = ranks.iter().map(ExactSizeIterator::len).sum();
+    let distances = query.store_distances;
+    let make = move || choice.zset(&zset, &shape, &ranks, distances, &limits);
+    if storing::is_large(ctx, elements) {
+        return storing::later(ctx, &store, Box::new(move || Ok(make().into())));
+    }
+    Ok(storing::now(ctx, &store, make(), reply))
 }
 
 fn ranks(zset: &Zset, shape: &Shape) -> Vec<Range<usize>> {

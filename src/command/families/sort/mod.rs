@@ -26,6 +26,7 @@ mod tests;
 use bytes::Bytes;
 
 use crate::command::ctx::{CommandError, Ctx, Outcome};
+use crate::command::storing;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
 use crate::keyspace::unit::WrongType;
@@ -70,7 +71,7 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     let needs_no_key = !request.gets.iter().any(Get::is_pattern);
     let stores_later = request
         .store
-        .filter(|_| len > DEFER_ABOVE && store::may_wait(ctx));
+        .filter(|_| len > DEFER_ABOVE && storing::may_wait(ctx));
     if needs_no_key
         && plan.by.is_none()
         && let Some(target) = stores_later

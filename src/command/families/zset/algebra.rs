@@ -10,14 +10,15 @@ use std::collections::hash_map::Entry;
 
 use smallvec::SmallVec;
 
-use super::{arg, element, heading, ranges};
+use super::{arg, element, heading};
 use crate::base::num;
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::command::limits;
+use crate::command::storing::{self, Logged, Store};
 use crate::keyspace::value::ValueRef;
 use crate::keyspace::value::packed::Elem;
 use crate::keyspace::value::set::Set;
-use crate::keyspace::value::zset::Zset;
+use crate::keyspace::value::zset::{Zset, ZsetLimits};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
 
@@ -206,6 +207,31 @@ impl Request {
         self.sources.iter().map(Source::len).sum()
     }
 
+    /// How many elements are gone through to make the result.
+    fn effort(&self) -> usize {
+        let lens = || self.sources.iter().map(Source::len);
+        let many = |len: Option<usize>| len.unwrap_or(0).saturating_mul(self.sources.len());
+        match self.operation {
+            Operation::Union => self.len(),
+            Operation::Intersection => many(lens().min()),
+            Operation::Difference => many(lens().next()),
+        }
+    }
+
+    /// The result as a sorted set.
+    fn zset(self, limits: &ZsetLimits) -> Zset {
+        let members = self.result();
+        let mut result = Zset::new();
+        // A large set keeps the sign of a zero, so it must not begin as a small one.
+        if let Some((longest, _)) = members.iter().max_by_key(|(member, _)| member.len()) {
+            result.prepare(longest, members.len(), limits);
+        }
+        for (member, score) in members {
+            result.insert(limits, &member, score);
+        }
+        result
+    }
+
     /// The result, ordered by score and member.
     fn result(mut self) -> Vec<(Member, f64)> {
         let mut result = match self.operation {
@@ -327,17 +353,19 @@ fn store(
 ) -> Outcome {
     let rest = args.get(2..).unwrap_or_default();
     let request = Request::parse(ctx, name, rest, operation, Wanted::Stored)?;
+    let reads = rest.get(1..=request.sources.len()).unwrap_or_default();
+    let store = Store {
+        key: arg(args, 1),
+        event: name,
+        elements_count: false,
+        logged: Logged::Request { args, reads },
+    };
     let limits = limits::zset(ctx.settings);
-    let members = request.result();
-    let mut result = Zset::new();
-    // A large set keeps the sign of a zero, so it must not begin as a small one.
-    if let Some((longest, _)) = members.iter().max_by_key(|(member, _)| member.len()) {
-        result.prepare(longest, members.len(), &limits);
+    if storing::is_large(ctx, request.effort()) {
+        let make = move || Ok(request.zset(&limits).into());
+        return storing::later(ctx, &store, Box::new(make));
     }
-    for (member, score) in members {
-        result.insert(&limits, &member, score);
-    }
-    Ok(ranges::store(ctx, arg(args, 1), result, name, reply))
+    Ok(storing::now(ctx, &store, request.zset(&limits), reply))
 }
 
 /// `ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]

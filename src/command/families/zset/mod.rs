@@ -2,7 +2,7 @@
 //!
 //! A range is first turned into ranks, which costs O(log n), whatever names it: ranks, scores or
 //! members. A reply of many elements is written from a handle when the locks are released; so is
-//! what is made of several sets, unless it is stored.
+//! what is made of several sets. What is stored is made beside the workers if it is much.
 //!
 //! One refusal is ours: a negative count of ZRANDMEMBER asks for a reply of any length, whatever
 //! the set's size, and beyond a limit it is out of range.
@@ -10,7 +10,7 @@
 mod algebra;
 mod blocking;
 pub mod pops;
-pub mod ranges;
+mod ranges;
 mod walk;
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::{arg, element, heading, lex_range, removal, score_range};
 use crate::command::ctx::{CommandError, Ctx, Outcome, int_arg};
 use crate::command::limits;
-use crate::keyspace::unit::{Expiry, Missing, NotifyClass};
+use crate::command::storing::{self, Logged, Store};
+use crate::keyspace::unit::{Missing, NotifyClass};
 use crate::keyspace::value::zset::{LexRange, ScoreRange, Zset};
 use crate::oplog::effect::Effect;
 use crate::resp::reply::Reply;
@@ -260,40 +261,34 @@ pub(super) fn zrangestore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) 
     let limits = limits::zset(ctx.settings);
     let source = ctx.read_as::<Zset>(arg(args, 2))?.cloned();
     let source = source.unwrap_or_default();
-    let mut result = Zset::new();
     let ranks = request.ranks(&source);
-    // Redis goes in the order asked for, and knows the number beforehand only of ranks: of that
-    // depends whether a zero keeps its sign.
-    if let Bounds::Ranks(..) = request.bounds {
-        result.prepare(b"", ranks.len(), &limits);
+    let (reverse, by_ranks) = (request.reverse, matches!(request.bounds, Bounds::Ranks(..)));
+    let elements = ranks.len();
+    let copy = move || {
+        let mut result = Zset::new();
+        // Redis goes in the order asked for, and knows the number beforehand only of ranks: of
+        // that depends whether a zero keeps its sign.
+        if by_ranks {
+            result.prepare(b"", elements, &limits);
+        }
+        for (member, score) in source.range(ranks, reverse) {
+            result.insert(&limits, member.to_bytes(&mut itoa::Buffer::new()), score);
+        }
+        result
+    };
+    let store = Store {
+        key: arg(args, 1),
+        event: "zrangestore",
+        elements_count: false,
+        logged: Logged::Request {
+            args,
+            reads: args.get(2..3).unwrap_or_default(),
+        },
+    };
+    if storing::is_large(ctx, elements) {
+        return storing::later(ctx, &store, Box::new(move || Ok(copy().into())));
     }
-    for (member, score) in source.range(ranks, request.reverse) {
-        result.insert(&limits, member.to_bytes(&mut itoa::Buffer::new()), score);
-    }
-    drop(source);
-    Ok(store(ctx, arg(args, 1), result, "zrangestore", reply))
-}
-
-/// Makes `result` the value of `key`, of which an empty one leaves none, and replies with its
-/// length.
-pub fn store(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    result: Zset,
-    event: &'static str,
-    reply: &mut Reply,
-) -> Effect {
-    reply.len_int(result.len());
-    if !result.is_empty() {
-        ctx.set_value(key, result, Expiry::Clear);
-        ctx.notify(NotifyClass::ZSET, event, key);
-        return Effect::Verbatim;
-    }
-    if !ctx.delete(key) {
-        return Effect::None;
-    }
-    ctx.notify(NotifyClass::GENERIC, "del", key);
-    Effect::Verbatim
+    Ok(storing::now(ctx, &store, copy(), reply))
 }
 
 /// `ZREMRANGEBYRANK key start stop`

@@ -45,16 +45,25 @@ pub fn intersection_len(sets: &[&Set], limit: usize) -> usize {
     len
 }
 
+/// The largest set, if it cannot change form.
+fn base<'a>(sets: impl Iterator<Item = &'a Set>) -> Option<&'a Set> {
+    sets.max_by_key(|set| set.len())
+        .filter(|set| set.is_large())
+}
+
+/// How many members [`union`] goes through.
+pub fn union_effort(sets: &[Set]) -> usize {
+    let all: usize = sets.iter().map(Set::len).sum();
+    all - base(sets.iter()).map_or(0, Set::len)
+}
+
 /// The members of any of the sets.
 pub fn union(sets: &[&Set], limits: &SetLimits) -> Set {
-    // The largest as it is, if it cannot change form: only the members of the others are added.
-    let largest = sets
-        .iter()
-        .max_by_key(|set| set.len())
-        .filter(|set| set.is_large());
-    let mut result = largest.map_or_else(Set::new, |set| (*set).clone());
+    // The largest as it is: only the members of the others are added.
+    let largest = base(sets.iter().copied());
+    let mut result = largest.map_or_else(Set::new, Set::clone);
     for set in sets {
-        if !largest.is_some_and(|largest| std::ptr::eq(*set, *largest)) {
+        if !largest.is_some_and(|largest| std::ptr::eq(*set, largest)) {
             for member in set.iter() {
                 result.add(member, limits);
             }
