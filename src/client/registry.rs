@@ -182,6 +182,34 @@ pub struct NewClient {
     pub unix_socket: bool,
 }
 
+/// What all connections are doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many there are.
+    pub all: usize,
+    /// Replicas.
+    pub replicas: usize,
+    /// Subscribers.
+    pub pubsub: usize,
+    /// Those that wait in a blocking command.
+    pub blocked: usize,
+    /// Those that watch keys.
+    pub watching: usize,
+    /// Bytes of the longest query buffer.
+    pub longest_input: u64,
+    /// Bytes of the longest replies that are not written yet.
+    pub longest_output: u64,
+    of_workers: Vec<usize>,
+}
+
+impl Survey {
+    /// Connections of the worker of this number.
+    pub fn of_worker(&self, number: u32) -> usize {
+        let count = self.of_workers.get(number as usize);
+        count.copied().unwrap_or(0)
+    }
+}
+
 /// All connections.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -326,6 +354,35 @@ impl Registry {
         }
         self.memory.store(sum, Ordering::Relaxed);
         sum
+    }
+
+    /// Looks at all connections once.
+    pub fn survey(&self) -> Survey {
+        let clients = self.clients.lock();
+        let mut seen = Survey {
+            all: clients.len(),
+            ..Survey::default()
+        };
+        for client in clients.values() {
+            match client.kind() {
+                ClientKind::Replica => seen.replicas += 1,
+                ClientKind::Pubsub => seen.pubsub += 1,
+                ClientKind::Normal | ClientKind::Primary => {}
+            }
+            seen.blocked += usize::from(client.blocked.load(Ordering::Relaxed));
+            seen.watching += usize::from(client.watching.load(Ordering::Relaxed) > 0);
+            let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+            seen.longest_input = seen.longest_input.max(load(&client.query_buffer));
+            seen.longest_output = seen.longest_output.max(load(&client.unsent_bytes));
+            let worker = client.worker.load(Ordering::Relaxed) as usize;
+            if worker >= seen.of_workers.len() {
+                seen.of_workers.resize(worker + 1, 0);
+            }
+            if let Some(count) = seen.of_workers.get_mut(worker) {
+                *count += 1;
+            }
+        }
+        seen
     }
 
     /// A connection by id.

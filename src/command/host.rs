@@ -39,6 +39,9 @@ pub trait Host: Send + Sync {
         0
     }
 
+    /// A thread begins to work for clients.
+    fn thread_begins(&self) {}
+
     /// Bytes that this thread has allocated less those that it has freed.
     fn thread_balance(&self) -> i64 {
         0

@@ -91,18 +91,16 @@ impl Sizes {
 }
 
 /// The counts of many tables together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SizeSums(Box<[u64; KINDS * BINS]>);
-
-impl Default for SizeSums {
-    fn default() -> SizeSums {
-        SizeSums(Box::new([0; KINDS * BINS]))
-    }
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SizeSums(
+    /// Nothing before the first table: most databases have none.
+    Vec<u64>,
+);
 
 impl SizeSums {
     /// Adds the counts of a table.
     pub fn add(&mut self, table: &Sizes) {
+        self.0.resize(KINDS * BINS, 0);
         for (sums, counts) in self.0.chunks_mut(BINS).zip(&table.0) {
             for (sum, n) in sums.iter_mut().zip(counts.iter().flat_map(|c| c.iter())) {
                 *sum += u64::from(*n);

@@ -177,6 +177,7 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("worker_{i}"))
                 .spawn(move || {
+                    engine.host.thread_begins();
                     let handle = formatting.handle().clone();
                     let worker = Rc::new(Worker::new(i, engine, takeover, handle));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::pacing;
+use super::usage::follow_thread;
 use crate::command::engine::Engine;
 use crate::command::host::Work;
 
@@ -68,6 +69,7 @@ impl Helpers {
         let thread = std::thread::Builder::new().name("aside".to_owned());
         let begun = thread.spawn(move || {
             pacing::yield_to_clients();
+            follow_thread();
             loop {
                 helper.next()(&engine);
             }

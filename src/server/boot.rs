@@ -41,6 +41,7 @@ use super::saving::Saver;
 use super::settings::Effects;
 use super::shutdown::{Followers, Shutdown};
 use super::title::Title;
+use super::usage::Sampler;
 use super::{cron, logging, logo, memory, process};
 
 /// Why a server could not start.
@@ -223,6 +224,7 @@ fn parts(
         run_id: random::run_id(),
         executable: executable.to_owned(),
         peak_memory: AtomicU64::new(0),
+        usage: Sampler::default(),
         startup_memory: AtomicU64::new(memory::used()),
         replication,
         rewriting: Mutex::default(),

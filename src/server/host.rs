@@ -37,6 +37,7 @@ use super::saving::{Failure, Saver};
 use super::settings::Effects;
 use super::shutdown::Shutdown;
 use super::snapshotting::Progress;
+use super::usage::Sampler;
 
 /// Stops threads until an instant.
 pub type StopAll = Box<dyn Fn(Instant) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub executable: String,
     /// The most memory that was ever in use, as far as anybody looked.
     pub peak_memory: AtomicU64,
+    /// Memory in use, for INFO.
+    pub usage: Sampler,
     /// Memory in use before any data was loaded.
     pub startup_memory: AtomicU64,
     /// Our primary and our replicas.
@@ -115,6 +118,10 @@ impl Host for ServerHost {
 
     fn memory_over(&self, limit: u64) -> u64 {
         super::memory::over(limit)
+    }
+
+    fn thread_begins(&self) {
+        super::usage::follow_thread();
     }
 
     fn thread_balance(&self) -> i64 {

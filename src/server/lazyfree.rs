@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
+use super::usage::follow_thread;
 use crate::keyspace::unit::Garbage;
 
 /// What waits to be freed.
@@ -47,6 +48,7 @@ impl Lazyfree {
         std::thread::Builder::new()
             .name("bio_lazy_free".to_owned())
             .spawn(move || {
+                follow_thread();
                 for job in work {
                     let garbage = match job {
                         Job::Free(garbage) => garbage,

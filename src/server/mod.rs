@@ -9,7 +9,8 @@
 //! - [`info`]: the text of INFO; [`rates`]: what it tells of the last seconds.
 //! - [`cron`]: what happens without being asked.
 //! - [`aside`]: threads for what takes long.
-//! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use.
+//! - [`lazyfree`]: freeing large things away from the workers; [`memory`]: what is in use;
+//!   [`usage`]: the same for whoever looks often.
 //! - [`pacing`]: holding back what works behind the clients' backs.
 //! - [`snapshotting`]: a snapshot as an RDB stream; [`saving`]: RDB files; [`loading`]: reading
 //!   them; [`limits`]: the thresholds they are read with.
@@ -40,6 +41,7 @@ mod settings;
 mod shutdown;
 mod snapshotting;
 mod title;
+mod usage;
 
 pub use program::main;
 

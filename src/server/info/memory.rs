@@ -6,7 +6,7 @@ use crate::command::evict::lagging_of;
 use crate::config::Choice;
 
 use super::super::host::Parts;
-use super::super::memory::{self, AllocatorStats};
+use super::super::memory::AllocatorStats;
 use super::line;
 
 /// Bytes as a person reads them: `1.50M`.
@@ -34,6 +34,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 #[derive(Default)]
 pub struct Used {
     allocator: AllocatorStats,
+    resident: u64,
     log: u64,
 }
 
@@ -46,7 +47,8 @@ impl Used {
         let mut used = Used::default();
         for _ in 0..LOOKS {
             used.log = log_bytes();
-            used.allocator = memory::allocator();
+            let usage = parts.usage.now();
+            (used.allocator, used.resident) = (usage.allocator, usage.resident);
             if used.log == log_bytes() {
                 break;
             }
@@ -57,9 +59,8 @@ impl Used {
 
 /// `# Memory`, with what was in use before the reply was begun.
 pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
-    let (a, log) = (&used.allocator, used.log);
+    let (a, resident, log) = (&used.allocator, used.resident, used.log);
     let settings = parts.engine.config.settings();
-    let resident = memory::resident();
     let peak = parts
         .peak_memory
         .fetch_max(a.allocated, Ordering::Relaxed)
@@ -135,7 +136,7 @@ fn clients_bytes(parts: &Parts) -> u64 {
 }
 
 /// The part of Memory that compares what is used with what is held.
-fn fragmentation(a: &memory::AllocatorStats, resident: u64, out: &mut String) {
+fn fragmentation(a: &AllocatorStats, resident: u64, out: &mut String) {
     let two_digits = |x: f64| format!("{x:.2}");
     line(
         out,

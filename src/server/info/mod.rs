@@ -10,6 +10,7 @@ mod stats;
 
 use std::fmt::Write as _;
 
+use crate::client::registry::Survey;
 use crate::command::host::DbInfo;
 use crate::keyspace::value::ValueKind;
 
@@ -73,7 +74,12 @@ pub fn text(
         Vec::new()
     };
     let databases = databases.as_slice();
-    let mut out = String::with_capacity(4096);
+    let connections = if asked("clients") || asked("threads") {
+        parts.engine.clients.survey()
+    } else {
+        Survey::default()
+    };
+    let mut out = String::with_capacity(8192);
     for name in ORDER {
         if !asked(name) {
             continue;
@@ -83,7 +89,7 @@ pub fn text(
         }
         match name {
             "server" => server::server(parts, &mut out),
-            "clients" => server::clients(parts, &mut out),
+            "clients" => server::clients(parts, &connections, &mut out),
             "memory" => memory::memory(parts, &used, &mut out),
             "persistence" => stats::persistence(parts, &mut out),
             "stats" => stats::stats(parts, &mut out),
@@ -95,7 +101,7 @@ pub fn text(
             "latencystats" => commands::latencystats(parts, &mut out),
             "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
             "debug" => stats::debug(parts, &mut out),
-            "threads" => server::threads(parts, &mut out),
+            "threads" => server::threads(parts, &connections, &mut out),
             "keyspace" => keyspace(databases, &mut out),
             _ => keysizes(databases, &mut out),
         }
@@ -104,9 +110,47 @@ pub fn text(
 }
 
 /// Writes `name:value`.
-fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
-    let _ = write!(out, "{name}:{value}\r\n");
+fn line(out: &mut String, name: &str, value: impl Field) {
+    out.push_str(name);
+    out.push(':');
+    value.put(out);
+    out.push_str("\r\n");
 }
+
+/// A value of a line. Most are numbers and texts, which need no formatter.
+trait Field {
+    fn put(&self, out: &mut String);
+}
+
+impl Field for &str {
+    fn put(&self, out: &mut String) {
+        out.push_str(self);
+    }
+}
+
+impl Field for String {
+    fn put(&self, out: &mut String) {
+        out.push_str(self);
+    }
+}
+
+impl Field for std::fmt::Arguments<'_> {
+    fn put(&self, out: &mut String) {
+        let _ = out.write_fmt(*self);
+    }
+}
+
+macro_rules! integer_fields {
+    ($($integer:ty)*) => {$(
+        impl Field for $integer {
+            fn put(&self, out: &mut String) {
+                out.push_str(itoa::Buffer::new().format(*self));
+            }
+        }
+    )*};
+}
+
+integer_fields!(u16 u32 u64 usize i32 i64);
 
 fn keyspace(databases: &[DbInfo], out: &mut String) {
     out.push_str("# Keyspace\r\n");

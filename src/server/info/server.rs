@@ -1,13 +1,15 @@
 //! The sections Server, Clients and CPU.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use crate::base::clock;
-use crate::client::ClientKind;
+use crate::client::registry::Survey;
 use crate::config::{Choice, REDIS_VERSION};
 use crate::keyspace::locks::{SHARDS, ShardMask};
 
 use super::super::host::Parts;
+use super::super::usage::processor_seconds;
 use super::line;
 
 /// `# Server`
@@ -35,7 +37,7 @@ pub fn server(parts: &Parts, out: &mut String) {
         "process_supervised",
         settings.process.supervised.as_str(),
     );
-    line(out, "run_id", &parts.run_id);
+    line(out, "run_id", parts.run_id.as_str());
     line(out, "tcp_port", settings.network.port);
     line(out, "server_time_usec", now_us);
     line(out, "uptime_in_seconds", uptime_s);
@@ -46,7 +48,7 @@ pub fn server(parts: &Parts, out: &mut String) {
     if let Some(ms) = parts.shutdown.waits_ms() {
         line(out, "shutdown_in_milliseconds", ms);
     }
-    line(out, "executable", &parts.executable);
+    line(out, "executable", parts.executable.as_str());
     let file = parts.engine.config.file();
     line(
         out,
@@ -82,69 +84,45 @@ pub fn server(parts: &Parts, out: &mut String) {
     }
 }
 
-fn system_name() -> String {
-    let name = rustix::system::uname();
-    format!(
-        "{} {} {}",
-        name.sysname().to_string_lossy(),
-        name.release().to_string_lossy(),
-        name.machine().to_string_lossy()
-    )
+fn system_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let name = rustix::system::uname();
+        format!(
+            "{} {} {}",
+            name.sysname().to_string_lossy(),
+            name.release().to_string_lossy(),
+            name.machine().to_string_lossy()
+        )
+    })
 }
 
 /// `# Clients`
-pub fn clients(parts: &Parts, out: &mut String) {
+pub fn clients(parts: &Parts, seen: &Survey, out: &mut String) {
     let engine = &parts.engine;
-    let clients = engine.clients.all();
-    let count =
-        |f: &dyn Fn(&crate::client::Client) -> bool| clients.iter().filter(|c| f(c)).count();
-    let (mut watched, mut max_in) = (0, 0);
-    let (mut waited, mut waited_gone) = (0, 0);
-    for i in 0..SHARDS {
-        let mut locked = engine.keyspace.lock(ShardMask::only(i));
-        if let Some(shard) = locked.shard(i) {
-            watched += shard.watched_keys();
-            let (keys, gone) = shard.waited_keys();
-            (waited, waited_gone) = (waited + keys, waited_gone + gone);
+    let (mut watched, mut waited, mut waited_gone) = (0, 0, 0);
+    // Nobody else has anything in the shards.
+    if seen.watching > 0 || seen.blocked > 0 {
+        for i in 0..SHARDS {
+            let mut locked = engine.keyspace.lock(ShardMask::only(i));
+            if let Some(shard) = locked.shard(i) {
+                watched += shard.watched_keys();
+                let (keys, gone) = shard.waited_keys();
+                (waited, waited_gone) = (waited + keys, waited_gone + gone);
+            }
         }
     }
-    for c in &clients {
-        max_in = max_in.max(c.query_buffer.load(Ordering::Relaxed));
-    }
-    let max_out = clients
-        .iter()
-        .map(|c| c.unsent_bytes.load(Ordering::Relaxed))
-        .max();
+    let max_clients = engine.config.current().network.maxclients;
     out.push_str("# Clients\r\n");
-    line(
-        out,
-        "connected_clients",
-        count(&|c| c.kind() != ClientKind::Replica),
-    );
+    line(out, "connected_clients", seen.all - seen.replicas);
     line(out, "cluster_connections", 0);
-    line(
-        out,
-        "maxclients",
-        engine.config.current().network.maxclients,
-    );
-    line(out, "client_recent_max_input_buffer", max_in);
-    line(out, "client_recent_max_output_buffer", max_out.unwrap_or(0));
-    line(
-        out,
-        "blocked_clients",
-        count(&|c| c.blocked.load(Ordering::Relaxed)),
-    );
+    line(out, "maxclients", max_clients);
+    line(out, "client_recent_max_input_buffer", seen.longest_input);
+    line(out, "client_recent_max_output_buffer", seen.longest_output);
+    line(out, "blocked_clients", seen.blocked);
     line(out, "tracking_clients", 0);
-    line(
-        out,
-        "pubsub_clients",
-        count(&|c| c.kind() == ClientKind::Pubsub),
-    );
-    line(
-        out,
-        "watching_clients",
-        count(&|c| c.watching.load(Ordering::Relaxed) > 0),
-    );
+    line(out, "pubsub_clients", seen.pubsub);
+    line(out, "watching_clients", seen.watching);
     line(
         out,
         "clients_in_timeout_table",
@@ -165,29 +143,12 @@ pub fn cpu(out: &mut String) {
     line(out, "used_cpu_user_children", "0.000000");
 }
 
-/// Seconds of processor time in user mode and in the kernel.
-fn processor_seconds() -> (f64, f64) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the program's name, which may hold blanks: count behind it.
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let mut ticks = rest
-        .split_whitespace()
-        .skip(11)
-        .filter_map(|t| t.parse::<f64>().ok());
-    let per_second = rustix::param::clock_ticks_per_second() as f64;
-    let (user, system) = (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0));
-    (user / per_second, system / per_second)
-}
-
 /// `# Threads`: the connections of each worker, and how often it has read and written.
-pub fn threads(parts: &Parts, out: &mut String) {
+pub fn threads(parts: &Parts, seen: &Survey, out: &mut String) {
     let workers = parts.engine.config.settings().network.io_threads;
-    let clients = parts.engine.clients.all();
     out.push_str("# Threads\r\n");
     for n in 0..workers {
-        let mine =
-            |c: &&std::sync::Arc<crate::client::Client>| c.worker.load(Ordering::Relaxed) == n;
-        let count = clients.iter().filter(mine).count();
+        let count = seen.of_worker(n);
         let (reads, writes) = parts.engine.stats.thread_io(n);
         line(
             out,

@@ -8,7 +8,7 @@ use crate::command::stats::Totals;
 use crate::persist::aof::control::State;
 
 use super::super::host::Parts;
-use super::super::rates;
+use super::super::rates::PerSecond;
 use super::line;
 
 fn status(ok: bool) -> &'static str {
@@ -212,7 +212,7 @@ pub fn stats(parts: &Parts, out: &mut String) {
     keys_and_channels(parts, &t, out);
     reads_and_writes(parts, &t, out);
     buffers(&parts.engine.clients, out);
-    cycles(parts, out);
+    cycles(parts, &t, &rates, out);
 }
 
 /// How often clients were read from and written to. Redis's threaded ones are those of other
@@ -250,20 +250,14 @@ fn buffers(clients: &Registry, out: &mut String) {
 }
 
 /// The part of Stats that tells of the rounds of cron and of the workers.
-fn cycles(parts: &Parts, out: &mut String) {
-    let stats = &parts.engine.stats;
-    let now = parts.rates.current();
-    line(out, "eventloop_cycles", rates::cycles(stats));
-    line(
-        out,
-        "eventloop_duration_sum",
-        rates::busy_nanos(stats) / 1000,
-    );
-    line(
-        out,
-        "eventloop_duration_cmd_sum",
-        stats.command_nanos() / 1000,
-    );
+fn cycles(parts: &Parts, t: &Totals, now: &PerSecond, out: &mut String) {
+    let cron = &parts.engine.stats.cron;
+    let rounds = cron.rounds.load(Ordering::Relaxed);
+    line(out, "eventloop_cycles", t.cycles + rounds);
+    let commands = parts.engine.stats.command_nanos();
+    let busy = commands + cron.nanos.load(Ordering::Relaxed);
+    line(out, "eventloop_duration_sum", busy / 1000);
+    line(out, "eventloop_duration_cmd_sum", commands / 1000);
     line(out, "instantaneous_eventloop_cycles_per_sec", now.cycles);
     let each = now.busy_us.checked_div(now.cycles).unwrap_or(0);
     line(out, "instantaneous_eventloop_duration_usec", each);
@@ -320,8 +314,13 @@ fn keys_and_channels(parts: &Parts, t: &Totals, out: &mut String) {
     line(out, "migrate_cached_sockets", 0);
     let own_expiries = parts.engine.own_expiries.len();
     line(out, "slave_expires_tracked_keys", own_expiries);
-    for name in ["hits", "misses", "key_hits", "key_misses"] {
-        line(out, &format!("active_defrag_{name}"), 0);
+    for name in [
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+    ] {
+        line(out, name, 0);
     }
     line(out, "total_active_defrag_time", 0);
     line(out, "current_active_defrag_time", 0);
