@@ -311,6 +311,15 @@ pub fn fmt_f64(value: f64) -> NumText {
     layout(value < 0.0, &grisu::digits(value.abs()))
 }
 
+/// A double as fpconv itself prints it, without the integers of [`fmt_f64`]: `1e+8`.
+pub fn fmt_fpconv(value: f64) -> NumText {
+    if value.is_finite() && value != 0.0 {
+        layout(value < 0.0, &grisu::digits(value.abs()))
+    } else {
+        fmt_f64(value)
+    }
+}
+
 /// fpconv's choice between the three notations.
 fn layout(negative: bool, decimal: &Decimal) -> NumText {
     let all = decimal.digits();

@@ -9,8 +9,11 @@
 //! batch, behind a whole EXEC or script. A client is served by running its command again, on
 //! behalf of its session, as part of the unit that made the key ready: its effects follow the
 //! unit's, nobody overtakes it, and what it makes ready in turn is served next. Keys whose shards
-//! the unit does not hold are passed over: there is nothing in them, or the client would have been
-//! served already. If the command finds nothing, the client keeps its place.
+//! the unit does not hold are passed over: there is nothing in them that could serve it, or the
+//! client would have been served already. (Redis, which looks at all of them, ends the wait with
+//! WRONGTYPE where one before the ready key has got another type meanwhile. To tell that, whoever
+//! writes to a shard that somebody waits in would have to lock the shards of all his keys.) If the
+//! command finds nothing, the client keeps its place.
 //!
 //! Whoever wants to end a wait takes what is in the waiter's slot, under its lock: a unit that
 //! serves it, its timeout, CLIENT UNBLOCK, CLIENT KILL, a change of role. Only one of them can. The

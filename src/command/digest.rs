@@ -62,7 +62,7 @@ impl Digest {
                 for (member, score) in zset.iter() {
                     let mut one = Digest::default();
                     one.mix_elem(member);
-                    one.mix(&num::fmt_f64(score));
+                    one.mix(&num::fmt_fpconv(score));
                     self.xor(&one.0);
                 }
             }
@@ -135,5 +135,28 @@ impl DatasetDigest {
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::TestServer;
+
+    /// The digests are those of Redis 8.0.
+    #[test]
+    fn scores_count_as_redis_prints_them_for_this() {
+        let mut t = TestServer::with(&["--enable-debug-command", "yes"]);
+        for (score, digest) in [
+            ("1.5", "f29f9c665682a4014881977efb6199813e4f7c0b"),
+            ("123456789", "c61b15fff85f8f2045a7b720a363e49476e03e78"),
+            ("1e8", "c5a28a1acff0dc3412dd7dea6ba2fe8102a266d2"),
+            ("1e16", "7055334b2453116b70554e4471ae51f56ecd6878"),
+            ("-1e16", "31ebdea4c27865109a2e6aa5562b0eed0547c733"),
+            ("5e18", "ac5641ba0d11efb1ed5e5bbd1af09978dabd5eb5"),
+            ("inf", "2cc15cefc3305360a41433a51884a76e7abe1215"),
+        ] {
+            t.run(&format!("ZADD z {score} d"));
+            t.expect(&[("DEBUG DIGEST-VALUE z", &format!("[+{digest}]"))]);
+        }
     }
 }

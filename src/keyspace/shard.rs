@@ -10,6 +10,7 @@
 //! To add a hook (tracking, memory limits), add it to these two.
 
 mod change;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use super::locks::ShardMask;
 use super::sizes::SizeClass;
 use super::table::{Pos, Table};
 use super::value::{Collection, ValueKind, ValueRef};
-use super::waiters::{Needs, Ready, Ticket, Waiters};
+use super::waiters::{Needs, Ready, Waiters};
 
 pub use change::{CollectionEdit, Edited, NewValue};
 
@@ -181,44 +182,10 @@ impl Shard {
         self.touched(db, key);
     }
 
-    /// Queues a ticket for a key; its client has none there.
-    pub(super) fn wait_for(&mut self, db: usize, key: &[u8], ticket: Ticket) {
-        if let Some(d) = self.dbs.get_mut(db) {
-            d.waiters.add(key, ticket);
-            self.needs.add(ticket.needs);
-        }
-    }
-
-    /// Takes a client's ticket for a key back.
-    pub(super) fn stop_waiting(&mut self, db: usize, key: &[u8], client: u64) -> Option<Ticket> {
-        let ticket = self.dbs.get_mut(db)?.waiters.remove(key, client)?;
-        self.needs.remove(ticket.needs);
-        Some(ticket)
-    }
-
     /// Shards that serving who waits here needs.
     #[inline]
     pub(super) fn needs(&self) -> ShardMask {
         self.needs.mask()
-    }
-
-    /// Takes the keys that became ready.
-    pub(super) fn take_ready(&mut self, out: &mut Vec<Ready>) {
-        for ready in self.ready.drain(..) {
-            if let Some(d) = self.dbs.get_mut(ready.db) {
-                d.waiters.unready(&ready.key);
-            }
-            out.push(ready);
-        }
-    }
-
-    /// Number of keys that somebody waits for in all databases, and of those whose going somebody
-    /// waits for.
-    pub fn waited_keys(&self) -> (usize, usize) {
-        self.dbs.iter().fold((0, 0), |(keys, gone), d| {
-            let (k, g) = d.waiters.key_counts();
-            (keys + k, gone + g)
-        })
     }
 
     /// Inserts an entry for a key that is not there.

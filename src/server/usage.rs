@@ -167,33 +167,34 @@ pub fn processor_seconds() -> (f64, f64) {
 mod tests {
     use super::*;
 
-    const LARGE: usize = 64 << 20;
+    /// Larger than anything that other tests allocate meanwhile; nothing is written to it.
+    const LARGE: usize = 1 << 30;
+
+    fn large() -> Vec<u8> {
+        std::hint::black_box(Vec::with_capacity(LARGE))
+    }
 
     #[test]
     fn what_is_allocated_between_two_looks_is_seen_at_once() {
         let sampler = Sampler::default();
-        let before = sampler.now().allocator.allocated;
-        let large = std::hint::black_box(vec![1u8; LARGE]);
-        let during = sampler.now().allocator.allocated;
-        drop(large);
-        let after = sampler.now().allocator.allocated;
-        // Other tests run meanwhile.
+        let now = || sampler.now().allocator.allocated;
         let about = LARGE as u64 / 2;
+        let before = now();
+        let own = large();
+        let during = now();
         assert!(during > before + about, "{before} {during}");
+        drop(own);
+        let after = now();
         assert!(after < during - about, "{during} {after}");
-    }
-
-    #[test]
-    fn a_thread_that_has_ended_counts_on() {
-        let sampler = Sampler::default();
-        let before = sampler.now().allocator.allocated;
+        // What a thread has allocated stays when the thread ends.
         let kept = std::thread::spawn(|| {
             follow_thread();
-            std::hint::black_box(vec![1u8; LARGE])
+            large()
         });
         let kept = kept.join().unwrap();
-        let during = sampler.now().allocator.allocated;
-        assert!(during > before + kept.len() as u64 / 2, "{before} {during}");
+        let with_kept = now();
+        assert!(with_kept > after + about, "{after} {with_kept}");
+        drop(kept);
     }
 
     #[test]

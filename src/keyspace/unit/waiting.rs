@@ -27,6 +27,13 @@ impl Unit<'_> {
         self.locked.stop_waiting(db, key, client);
     }
 
+    /// Has those who wait for a key tried again, without anybody else hearing of a change.
+    pub fn make_ready(&mut self, db: usize, key: &[u8]) {
+        if let Some(shard) = self.locked.shard_for(hash::of(key)) {
+            shard.make_ready(db, key);
+        }
+    }
+
     /// The keys of the locked shards that became ready since the last call, in the order in which
     /// they did.
     pub fn take_ready(&mut self) -> Vec<Ready> {

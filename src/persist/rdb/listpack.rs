@@ -282,8 +282,9 @@ impl Builder {
         self.block.push(END);
         let total = (self.block.len() as u32).to_le_bytes();
         let count = u16::try_from(self.count).unwrap_or(u16::MAX).to_le_bytes();
-        for (slot, byte) in self.block.iter_mut().zip(total.into_iter().chain(count)) {
-            *slot = byte;
+        if let Some(header) = self.block.first_chunk_mut::<HEADER>() {
+            let ([a, b, c, d], [e, f]) = (total, count);
+            *header = [a, b, c, d, e, f];
         }
         &self.block
     }

@@ -125,16 +125,17 @@ pub fn setid(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
 pub fn destroy(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
     let (key, name) = (arg(args, 2), arg(args, 3));
     ctx.lookup::<Stream>(key)?.ok_or_else(key_required)?;
-    // A change of the key, so that those who wait for the group hear of it.
-    let gone = ctx.update::<Stream, _>(key, Missing::Skip, |stream| {
-        let gone = stream.destroy_group(name);
-        (gone, u64::from(gone))
-    })?;
+    let gone =
+        ctx.update::<Stream, _>(key, Missing::Skip, |stream| (stream.destroy_group(name), 0))?;
     let gone = gone.is_some_and(|(gone, _)| gone);
     reply.int(i64::from(gone));
     if !gone {
         return Ok(Effect::None);
     }
+    // Groups are none of the business of those who watch the key; those who wait for this one are
+    // told that it has gone.
+    ctx.unit.counters.dirty += 1;
+    ctx.unit.make_ready(ctx.session.db, key);
     ctx.notify(NotifyClass::STREAM, "xgroup-destroy", key);
     Ok(Effect::Verbatim)
 }

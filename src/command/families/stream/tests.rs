@@ -365,6 +365,9 @@ fn a_group_that_reads_is_no_change_for_those_who_watch() {
             r#"[["s", [["1-0", ["f", "1"]]]]]"#,
         ),
         ("XACK s g 1-0", ":1"),
+        ("XGROUP CREATE s h 0", "+OK"),
+        ("XGROUP DELCONSUMER s g c", ":0"),
+        ("XGROUP DESTROY s g", ":1"),
     ]);
     t.expect(&[
         ("MULTI", "+OK"),
