@@ -16,6 +16,8 @@
 //! - The server may have changed: what would forbid a write now forbids the storing, and clients
 //!   that are held back are waited for.
 //!
+//! The command is counted, and goes to the slow log, with the time that the thread took.
+//!
 //! Inside a transaction or a script, and for a primary's stream or a file that is replayed, a
 //! result is made within the unit, however long that takes.
 //!
@@ -32,7 +34,9 @@ use tokio::sync::oneshot;
 
 use super::ctx::{CommandError, Ctx, Later, Outcome};
 use super::engine::{Engine, Gate};
+use super::latency;
 use super::session::ReplyMode;
+use super::slowlog::{self, SlowEntry};
 use super::spec::CommandFlags;
 use crate::base::{clock, num};
 use crate::keyspace::hash;
@@ -63,6 +67,8 @@ pub type Make = Box<dyn FnOnce() -> Result<Value, CommandError> + Send>;
 /// A result's place, and how it is told of.
 #[derive(Clone, Copy)]
 pub struct Store<'a> {
+    /// The request.
+    pub args: &'a [&'a [u8]],
     /// The key.
     pub key: &'a [u8],
     /// The keyspace event.
@@ -80,8 +86,6 @@ pub enum Logged<'a> {
     Result,
     /// The request, which makes the same of the same data everywhere.
     Request {
-        /// Its arguments.
-        args: &'a [&'a [u8]],
         /// The keys that it reads.
         reads: &'a [&'a [u8]],
     },
@@ -140,10 +144,10 @@ pub fn later(ctx: &mut Ctx<'_>, store: &Store<'_>, make: Make) -> Outcome {
     let mut watches = None;
     let request = match store.logged {
         Logged::Result => None,
-        Logged::Request { args, reads } => {
+        Logged::Request { reads } => {
             let watched = watches.insert(Watches::new(ctx, reads));
             Some(Request {
-                encoded: Encoded::one(args),
+                encoded: Encoded::one(store.args),
                 mask: mask_of(reads.iter().copied()),
                 changed: Arc::clone(&watched.flag),
             })
@@ -156,14 +160,19 @@ pub fn later(ctx: &mut Ctx<'_>, store: &Store<'_>, make: Make) -> Outcome {
         elements_count: store.elements_count,
     };
     let job = Job { place, request };
+    let account = Account::new(ctx, store.args);
     let (told, outcome) = oneshot::channel();
     aside.run(Box::new(move |engine| {
+        let begun = clock::mono_ns();
         let stored = make().and_then(|value| job.store(engine, value));
+        let nanos = clock::mono_ns().saturating_sub(begun);
+        account.settle(engine, nanos, stored.is_err());
         // The client may have gone.
         let _ = told.send(stored);
     }));
     let stats = Arc::clone(&engine.stats);
     let silent = matches!(ctx.session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    ctx.blocked = true;
     ctx.suspended = Some(Box::pin(async move {
         let stored = outcome.await.unwrap_or_else(|_| Err(lost()));
         drop(watches);
@@ -188,6 +197,56 @@ pub fn later(ctx: &mut Ctx<'_>, store: &Store<'_>, make: Make) -> Outcome {
         later
     }));
     Ok(Effect::None)
+}
+
+/// What is told of the command once it is done.
+struct Account {
+    id: Option<u16>,
+    entry: SlowEntry,
+}
+
+impl Account {
+    fn new(ctx: &Ctx<'_>, args: &[&[u8]]) -> Account {
+        let spec = ctx.engine.table.lookup(args).map(|c| &c.spec);
+        let client = &ctx.session.client;
+        Account {
+            id: spec.map(|s| s.id),
+            entry: SlowEntry {
+                id: 0,
+                unix_s: ctx.now_ms() / 1000,
+                duration_us: 0,
+                args: slowlog::kept(spec.map_or("", |s| &s.full_name), args),
+                addr: client.addr.clone(),
+                name: client.names.lock().name.clone(),
+            },
+        }
+    }
+
+    fn settle(self, engine: &Engine, nanos: u64, failed: bool) {
+        let settings = engine.config.current();
+        let observe = &settings.observe;
+        if let Some(id) = self.id {
+            let tracked = observe.latency_tracking;
+            engine.stats.count_nested(id, nanos, failed, tracked);
+        }
+        let (ms, unix_s) = (nanos / 1_000_000, self.entry.unix_s);
+        let threshold_ms = observe.latency_monitor_threshold_ms;
+        engine
+            .latency
+            .note(latency::COMMAND, ms, threshold_ms, unix_s);
+        let duration_us = (nanos / 1000) as i64;
+        let (limit_us, max_len) = (
+            observe.slowlog_log_slower_than_us,
+            observe.slowlog_max_len as usize,
+        );
+        if limit_us >= 0 && duration_us >= limit_us && max_len > 0 {
+            let entry = SlowEntry {
+                duration_us,
+                ..self.entry
+            };
+            engine.slowlog.push(entry, max_len);
+        }
+    }
 }
 
 fn mask_of<'k>(keys: impl Iterator<Item = &'k [u8]>) -> ShardMask {

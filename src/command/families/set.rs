@@ -369,10 +369,11 @@ impl Operation {
     fn store(self, ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
         let reads = args.get(2..).unwrap_or_default();
         let store = Store {
+            args,
             key: arg(args, 1),
             event: self.event(),
             elements_count: false,
-            logged: Logged::Request { args, reads },
+            logged: Logged::Request { reads },
         };
         let sets = handles(ctx, reads)?;
         let limits = limits::set(ctx.settings);

@@ -350,3 +350,30 @@ fn a_logged_list_is_what_was_sorted() {
     assert_eq!(content(&mut t, "d"), sorted);
     assert_eq!(effects.len(), 2 + 3 + 1);
 }
+
+#[test]
+fn the_time_that_the_thread_takes_is_told() {
+    let mut t = with_threads();
+    t.run("CONFIG SET slowlog-log-slower-than 0");
+    for command in ["ZUNIONSTORE d 2 z1 z2", "SORT l STORE d"] {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        let id = t.engine.table.lookup(&words).unwrap().spec.id;
+        t.run("SLOWLOG RESET");
+        let mut begun = t.begin(command);
+        assert_eq!(t.engine.stats.command(id).calls, 0);
+        assert!(
+            t.engine
+                .slowlog
+                .newest(9)
+                .iter()
+                .all(|e| e.args[0] != words[0])
+        );
+        end(&mut t, &mut begun);
+        let counted = t.engine.stats.command(id);
+        let told = t.engine.slowlog.newest(1).remove(0);
+        assert_eq!(counted.calls, 1);
+        assert_eq!(told.args, words);
+        assert!(told.duration_us >= 100);
+        assert_eq!(counted.nanos / 1000, told.duration_us as u64);
+    }
+}

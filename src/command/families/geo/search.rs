@@ -355,6 +355,7 @@ fn search(ctx: &mut Ctx<'_>, args: &[&[u8]], form: Form, reply: &mut Reply) -> O
         return Ok(Effect::None);
     };
     let store = Store {
+        args,
         key: target,
         event: if form.is_search() {
             "geosearchstore"
@@ -362,10 +363,7 @@ fn search(ctx: &mut Ctx<'_>, args: &[&[u8]], form: Form, reply: &mut Reply) -> O
             "georadiusstore"
         },
         elements_count: true,
-        logged: Logged::Request {
-            args,
-            reads: &[key],
-        },
+        logged: Logged::Request { reads: &[key] },
     };
     let Some((zset, shape)) = found else {
         return Ok(storing::now(ctx, &store, Zset::new(), reply));

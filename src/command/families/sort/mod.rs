@@ -49,15 +49,15 @@ const DEFER_ABOVE: usize = 512;
 /// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA]
 /// [STORE destination]`
 fn sort(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    run(ctx, &Request::parse(args, true)?, reply)
+    run(ctx, args, &Request::parse(args, true)?, reply)
 }
 
 /// `SORT_RO`: SORT without STORE.
 fn sort_ro(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome {
-    run(ctx, &Request::parse(args, false)?, reply)
+    run(ctx, args, &Request::parse(args, false)?, reply)
 }
 
-fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
+fn run(ctx: &mut Ctx<'_>, args: &[&[u8]], request: &Request<'_>, reply: &mut Reply) -> Outcome {
     lock(ctx, request);
     let value = match ctx.read(request.key) {
         None => Value::List(List::default()),
@@ -78,7 +78,7 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
     {
         let sort = Box::new(move || plan.sort(&value, Weights::Own));
         let shown = Gathered::Plain(request.shown());
-        return store::later(ctx, target, sort, shown, request.gets.len());
+        return store::later(ctx, args, target, sort, shown, request.gets.len());
     }
     if needs_no_key && plan.by.is_none() && request.store.is_none() {
         let shown = request.shown();
@@ -114,7 +114,7 @@ fn run(ctx: &mut Ctx<'_>, request: &Request<'_>, reply: &mut Reply) -> Outcome {
         met.expire(ctx);
         if let Some(target) = stores_later {
             let sort = Box::new(move || plan.order(elements, weights));
-            return store::later(ctx, target, sort, found, gets);
+            return store::later(ctx, args, target, sort, found, gets);
         }
         let write = move |reply: &mut Reply| match plan.order(elements, weights) {
             Ok(sorted) => write_found(&sorted, &found, gets, reply),

@@ -59,8 +59,9 @@ fn list(sorted: &Sorted, found: &Gathered, gets: usize, limits: ListLimits) -> L
     list
 }
 
-fn stored<'a>(target: &'a [u8], logged: Logged<'a>) -> Store<'a> {
+fn stored<'a>(args: &'a [&'a [u8]], target: &'a [u8], logged: Logged<'a>) -> Store<'a> {
     Store {
+        args,
         key: target,
         event: "sortstore",
         elements_count: true,
@@ -81,18 +82,16 @@ pub(super) fn now(
     let logged = if plan.may_be_chance() {
         Logged::Result
     } else {
-        Logged::Request {
-            args: &[],
-            reads: &[],
-        }
+        Logged::Request { reads: &[] }
     };
     let list = list(sorted, found, gets, limits::list(ctx.settings));
-    storing::now(ctx, &stored(target, logged), list, reply)
+    storing::now(ctx, &stored(&[], target, logged), list, reply)
 }
 
 /// Sorts and stores on a thread of its own, then replies.
 pub(super) fn later(
     ctx: &mut Ctx<'_>,
+    args: &[&[u8]],
     target: &[u8],
     sort: Sort,
     found: Gathered,
@@ -100,5 +99,5 @@ pub(super) fn later(
 ) -> Outcome {
     let limits = limits::list(ctx.settings);
     let make = move || Ok(list(&sort()?, &found, gets, limits).into());
-    storing::later(ctx, &stored(target, Logged::Result), Box::new(make))
+    storing::later(ctx, &stored(args, target, Logged::Result), Box::new(make))
 }

@@ -355,10 +355,11 @@ fn store(
     let request = Request::parse(ctx, name, rest, operation, Wanted::Stored)?;
     let reads = rest.get(1..=request.sources.len()).unwrap_or_default();
     let store = Store {
+        args,
         key: arg(args, 1),
         event: name,
         elements_count: false,
-        logged: Logged::Request { args, reads },
+        logged: Logged::Request { reads },
     };
     let limits = limits::zset(ctx.settings);
     if storing::is_large(ctx, request.effort()) {

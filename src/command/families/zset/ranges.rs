@@ -277,11 +277,11 @@ pub(super) fn zrangestore(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) 
         result
     };
     let store = Store {
+        args,
         key: arg(args, 1),
         event: "zrangestore",
         elements_count: false,
         logged: Logged::Request {
-            args,
             reads: args.get(2..3).unwrap_or_default(),
         },
     };
