@@ -134,11 +134,21 @@ struct Waiter {
     keys: Vec<Box<[u8]>>,
     client: Arc<Client>,
     has_timeout: bool,
+    /// Table id of the command that waits.
+    command: Option<u16>,
     /// Empty once the wait has ended.
     slot: Mutex<Option<Slot>>,
 }
 
 impl Waiter {
+    /// Counts the call that waited, for whoever ended it without serving it: before anybody is
+    /// told, so that who looks then finds it.
+    fn count(&self, stats: &Stats, failed: bool) {
+        if let Some(id) = self.command {
+            stats.count_nested(id, 0, failed, false);
+        }
+    }
+
     /// Ends the wait, for whoever comes first.
     fn claim(&self) -> Option<Slot> {
         let slot = self.slot.lock().take();
@@ -169,7 +179,7 @@ impl Blocked {
     }
 
     /// `CLIENT UNBLOCK`: as if the time were up, or with an error. Whether the client waited.
-    pub fn unblock(&self, client: u64, error: Option<&'static str>) -> bool {
+    pub fn unblock(&self, client: u64, error: Option<&'static str>, stats: &Stats) -> bool {
         if self.acks.end(client, error) {
             return true;
         }
@@ -180,8 +190,14 @@ impl Blocked {
                 close: false,
             },
         };
-        let slot = self.get(client).and_then(|w| w.claim());
-        slot.is_some_and(|slot| slot.sender.send(answer).is_ok())
+        let Some(waiter) = self.get(client) else {
+            return false;
+        };
+        let Some(slot) = waiter.claim() else {
+            return false;
+        };
+        waiter.count(stats, error.is_some());
+        slot.sender.send(answer).is_ok()
     }
 
     /// Ends the wait of a client that is killed: nothing is taken for it any more.
@@ -192,9 +208,11 @@ impl Blocked {
     }
 
     /// Ends all waits with an error, and the connections behind it: our role has changed.
-    pub fn end_all(&self) {
+    pub fn end_all(&self, stats: &Stats) {
         let waiters: Vec<Arc<Waiter>> = self.waiters.lock().values().cloned().collect();
-        for slot in waiters.iter().filter_map(|w| w.claim()) {
+        for waiter in waiters {
+            let Some(slot) = waiter.claim() else { continue };
+            waiter.count(stats, true);
             let _ = slot.sender.send(Answer::Error {
                 text: Cow::Borrowed(ROLE_CHANGED),
                 close: true,
@@ -286,6 +304,7 @@ impl Ctx<'_> {
             keys,
             client,
             has_timeout: wait.timeout_ms > 0,
+            command: engine.table.lookup(wait.argv).map(|c| c.spec.id),
             slot: Mutex::new(Some(Slot {
                 session,
                 argv: wait.argv.iter().map(|a| (*a).into()).collect(),
@@ -307,7 +326,6 @@ impl Ctx<'_> {
             },
             answer,
             stats: Arc::clone(&engine.stats),
-            command: engine.table.lookup(wait.argv).map(|c| c.spec.id),
             silent: self.session.reply_mode != ReplyMode::On
                 && self.session.reply_mode != ReplyMode::SkipNext,
         };
@@ -322,7 +340,6 @@ struct Ending {
     places: Places,
     answer: oneshot::Receiver<Answer>,
     stats: Arc<Stats>,
-    command: Option<u16>,
     /// `CLIENT REPLY` keeps the reply back.
     silent: bool,
 }
@@ -333,7 +350,10 @@ impl Ending {
             0 => (&mut self.answer).await.ok(),
             ms => match tokio::time::timeout(Duration::from_millis(ms), &mut self.answer).await {
                 Ok(answer) => answer.ok(),
-                Err(_) if self.places.waiter.claim().is_some() => Some(Answer::TimedOut),
+                Err(_) if self.places.waiter.claim().is_some() => {
+                    self.places.waiter.count(&self.stats, false);
+                    Some(Answer::TimedOut)
+                }
                 // Somebody else ends it just now.
                 Err(_) => (&mut self.answer).await.ok(),
             },
@@ -341,17 +361,11 @@ impl Ending {
         let Ending {
             places,
             stats,
-            command,
             silent,
             ..
         } = self;
         drop(places);
         Box::new(move |session, reply| {
-            let count = |failed| {
-                if let Some(id) = command {
-                    stats.count_nested(id, 0, failed, false);
-                }
-            };
             let mark = reply.mark();
             match answer {
                 // Killed.
@@ -367,12 +381,8 @@ impl Ending {
                     }
                     return;
                 }
-                Some(Answer::TimedOut) => {
-                    count(false);
-                    reply.null_array();
-                }
+                Some(Answer::TimedOut) => reply.null_array(),
                 Some(Answer::Error { text, close }) => {
-                    count(true);
                     reply.error(text.as_bytes());
                     for code in reply.drain_error_codes() {
                         stats.count_error_alone(&code);

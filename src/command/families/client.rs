@@ -212,7 +212,9 @@ pub fn unblock(ctx: &mut Ctx<'_>, args: &[&[u8]], reply: &mut Reply) -> Outcome 
     };
     let id = num::parse_i64(arg(args, 2)).ok_or(CommandError::NOT_INTEGER)?;
     let id = u64::try_from(id).unwrap_or(0);
-    reply.int(i64::from(ctx.engine.blocked.unblock(id, error)));
+    let engine = ctx.engine;
+    let ended = engine.blocked.unblock(id, error, &engine.stats);
+    reply.int(i64::from(ended));
     Ok(Effect::None)
 }
 

@@ -383,7 +383,7 @@ impl Replication {
         *number += 1;
         self.link_number.send_replace(*number);
         drop((s, number, barrier));
-        self.engine.blocked.end_all();
+        self.engine.blocked.end_all(&self.engine.stats);
         logging::set_replica(true);
         self.engine.config.set_replicaof(Some(address));
         self.replicas.changed();
