@@ -72,27 +72,27 @@ fn three_at(input: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Length of the common prefix of the bytes at `a` and at `b` (`a < b`), at most `max`.
+#[inline]
 fn common_length(input: &[u8], a: usize, b: usize, max: usize) -> usize {
-    let (Some(left), Some(right)) = (input.get(a..), input.get(b..)) else {
-        return 0;
+    let eight = |at: usize| {
+        let bytes = input.get(at..)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*bytes))
     };
+    let max = max.min(input.len().saturating_sub(b));
     let mut length = 0;
-    let eights = left.chunks_exact(8).zip(right.chunks_exact(8));
-    for (l, r) in eights {
-        if length >= max {
-            return max;
-        }
-        let (Ok(l), Ok(r)) = (l.try_into(), r.try_into()) else {
+    while length < max {
+        let (Some(left), Some(right)) = (eight(a + length), eight(b + length)) else {
             break;
         };
-        let differing = u64::from_le_bytes(l) ^ u64::from_le_bytes(r);
+        let differing = left ^ right;
         if differing != 0 {
             return (length + (differing.trailing_zeros() / 8) as usize).min(max);
         }
         length += 8;
     }
-    let tail = left.iter().skip(length).zip(right.iter().skip(length));
-    length += tail.take_while(|(l, r)| l == r).count();
+    while length < max && input.get(a + length) == input.get(b + length) {
+        length += 1;
+    }
     length.min(max)
 }
 
@@ -106,13 +106,12 @@ fn put_literals(out: &mut Vec<u8>, literals: &[u8]) {
 fn put_copy(out: &mut Vec<u8>, distance: usize, length: usize) {
     let offset = distance - 1;
     let coded = length - 2;
+    let [_, low] = (offset as u16).to_be_bytes();
     if coded < 7 {
-        out.push(((coded << 5) | (offset >> 8)) as u8);
+        out.extend_from_slice(&[((coded << 5) | (offset >> 8)) as u8, low]);
     } else {
-        out.push(((7 << 5) | (offset >> 8)) as u8);
-        out.push((coded - 7) as u8);
+        out.extend_from_slice(&[((7 << 5) | (offset >> 8)) as u8, (coded - 7) as u8, low]);
     }
-    out.push((offset & 0xff) as u8);
 }
 
 impl Compressor {
