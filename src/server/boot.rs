@@ -240,6 +240,8 @@ fn parts(
     let followed = super::aof::FollowedHistory(Arc::downgrade(&parts));
     let _ = parts.replication.append_only.set(Arc::new(followed));
     let _ = host.parts.set(Arc::clone(&parts));
+    // The stream of a primary is applied on this thread.
+    super::usage::follow_thread();
     Ok(parts)
 }
 
