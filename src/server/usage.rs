@@ -2,10 +2,10 @@
 //!
 //! The allocator finds its sums by going through all its arenas, and the system writes a text about
 //! every process that asks. Both take longer than the rest of INFO, so they are asked at most once
-//! in [`GOOD_FOR_US`], as Redis asks in its cron. The memory in use is exact all the same: each
-//! thread that works for clients counts what it allocates and frees, and [`Sampler::now`] adds
-//! what those counters say has happened since the last look. What other threads have done since
-//! then shows at the next one.
+//! in [`GOOD_FOR_US`], which is short enough for nobody to see an older state than the one he knows
+//! of: a data set, say, that has just been loaded by threads which come and go. What those threads
+//! that work for clients have allocated and freed since is exact even so: the allocator counts it
+//! with each thread, and [`Sampler::now`] adds what these counts say.
 //!
 //! `unsafe` is expected here for reading those counters, which the allocator keeps with each
 //! thread: one is read only while its thread is on the list, which the thread leaves before it
@@ -25,7 +25,7 @@ use super::memory::{self, AllocatorStats};
 use crate::base::clock;
 
 /// How long a look at the allocator and the system is good.
-const GOOD_FOR_US: u64 = 100_000;
+const GOOD_FOR_US: u64 = 1_000;
 
 /// Where the allocator counts what one thread allocated and freed.
 #[derive(Clone, Copy)]
