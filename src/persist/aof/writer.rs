@@ -412,7 +412,7 @@ mod tests {
                 let path = dir.path().join(number.to_string());
                 let at = rotator.rotate_here(
                     Box::new(move |_| open(&path)),
-                    Box::new(|result| assert!(result.is_ok())),
+                    Box::new(|result| assert!(result.is_ok(), "{result:?}")),
                 );
                 splits.push(at);
             }
