@@ -1,9 +1,9 @@
 //! A place from which somebody follows the log.
 //!
-//! A cursor belongs to one reader. What it has read it no longer holds in the log; the bytes
-//! themselves stay alive as long as the reader keeps the handles. A reader that must not drop
-//! anything before it is safe elsewhere therefore keeps the handles, or reads no more than it
-//! can put away.
+//! A cursor belongs to one reader. What it has read it no longer holds in the log, unless it says
+//! so ([`Cursor::try_read_holding`]); the bytes themselves stay alive as long as the reader keeps
+//! the handles. A reader that must not drop anything before it is safe elsewhere therefore keeps
+//! the handles, or reads no more than it can put away.
 
 use super::wakeup::{Sleeper, WakeHandle};
 use super::{Log, State};
@@ -41,6 +41,8 @@ pub struct Cursor {
     log: Arc<Log>,
     id: u64,
     position: u64,
+    /// The log does not know yet how far this cursor has come.
+    holds: bool,
     for_aof: bool,
     sleeper: Sleeper,
 }
@@ -52,6 +54,7 @@ impl Cursor {
             log,
             id,
             position,
+            holds: false,
             for_aof,
             sleeper,
         }
@@ -74,8 +77,16 @@ impl Cursor {
 
     /// The next bytes of the stream, at most `max_bytes`; empty when there are none.
     pub fn try_read(&mut self, max_bytes: usize) -> Segments {
+        let out = self.try_read_holding(max_bytes);
+        self.let_go();
+        out
+    }
+
+    /// As [`Cursor::try_read`], but the log holds what is read until [`Cursor::let_go`]. So it is
+    /// counted as the log's memory while it waits for a slow connection to take it.
+    pub fn try_read_holding(&mut self, max_bytes: usize) -> Segments {
         let mut out = Segments::new();
-        let mut state = self.log.state.lock();
+        let state = self.log.state.lock();
         let to = state
             .chunks
             .end()
@@ -84,8 +95,15 @@ impl Cursor {
             .chunks
             .read(self.position, to, |bytes| out.push(bytes));
         self.position = to;
-        state.moved(self.id, to);
+        self.holds |= !out.is_empty();
         out
+    }
+
+    /// Lets the log drop what has been read.
+    pub fn let_go(&mut self) {
+        if std::mem::take(&mut self.holds) {
+            self.log.state.lock().moved(self.id, self.position);
+        }
     }
 
     /// The next bytes for the AOF, appended to `out`: at most about `max_bytes` of stream.

@@ -275,6 +275,29 @@ fn a_slow_reader_holds_memory_and_dropping_it_frees_it() {
 }
 
 #[test]
+fn what_a_reader_holds_is_the_log_s_until_it_lets_go() {
+    let log = Log::new();
+    log.backlog_create(10_000);
+    let mut cursor = log.reader_at_end().unwrap();
+    for i in 0..1000 {
+        append(&log, 0, &format!("{i:0200}"));
+    }
+    let read = cursor.try_read_holding(150_000);
+    assert_eq!(read.iter().map(|part| part.len()).sum::<usize>(), 150_000);
+    append(&log, 0, "A");
+    assert!(log.memory_bytes() >= 200_000);
+    cursor.let_go();
+    assert!((50_000..100_000).contains(&log.memory_bytes()));
+    let rest = log.end_offset() - 150_000;
+    assert_eq!((cursor.position(), cursor.lag()), (150_000, rest));
+    // Nothing is read: nothing to let go.
+    cursor.try_read(usize::MAX);
+    assert!(cursor.try_read_holding(1).is_empty());
+    cursor.let_go();
+    assert!(log.memory_bytes() <= 20_000);
+}
+
+#[test]
 fn a_large_append_lies_between_its_neighbours() {
     let log = Log::new();
     let mut cursor = log.reader_at_end().unwrap();

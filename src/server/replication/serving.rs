@@ -416,7 +416,7 @@ impl Feed {
                 && let Some(cursor) = &mut self.cursor
             {
                 let before = cursor.position();
-                self.out.extend(cursor.try_read(READ_BYTES));
+                self.out.extend(cursor.try_read_holding(READ_BYTES));
                 let taken = cursor.position() - before;
                 // As much as may be taken is no piece of a stream but one of a backlog.
                 if taken > 0 && taken < READ_BYTES as u64 {
@@ -430,9 +430,12 @@ impl Feed {
             }
             self.send_some()?;
             let stuck = !self.out.is_empty();
-            let Some(cursor) = &self.cursor else {
+            let Some(cursor) = &mut self.cursor else {
                 return Ok(());
             };
+            if !stuck {
+                cursor.let_go();
+            }
             let unsent: usize = self.out.iter().map(Bytes::len).sum();
             let sent = cursor.position().saturating_sub(unsent as u64);
             self.replica.note_sent(sent, stuck);
