@@ -70,16 +70,31 @@ fn fill(client: &mut Client, members: usize) {
     }
 }
 
+/// A pair whose primary keeps an append-only file, with something to make results of.
+fn filled_pair() -> (Pair, Client) {
+    let pair = Pair::start();
+    let mut client = pair.primary.client();
+    client.ok(&["CONFIG", "SET", "appendonly", "yes"]);
+    fill(&mut client, MEMBERS);
+    (pair, client)
+}
+
+/// Checks that the replica has what the primary has, and that the log makes the same again.
+fn same_everywhere(pair: &Pair, client: &mut Client) {
+    let digest = client.digest();
+    pair.wait_for_equal_offsets();
+    assert_eq!(pair.replica.client().digest(), digest);
+    client.ok(&["DEBUG", "LOADAOF"]);
+    assert_eq!(client.digest(), digest);
+}
+
 fn digest_of(client: &mut Client, key: &str) -> Reply {
     client.call(&["DEBUG", "DIGEST-VALUE", key])
 }
 
 #[test]
 fn a_large_result_is_the_same_in_a_transaction_on_a_replica_and_after_a_replay() {
-    let pair = Pair::start();
-    let mut client = pair.primary.client();
-    client.ok(&["CONFIG", "SET", "appendonly", "yes"]);
-    fill(&mut client, MEMBERS);
+    let (pair, mut client) = filled_pair();
     for (command, len) in COMMANDS {
         let mut pipeline = BytesMut::new();
         for line in ["SET d x EX 1000", command, "EXISTS d", "TTL d", "ECHO end"] {
@@ -107,19 +122,12 @@ fn a_large_result_is_the_same_in_a_transaction_on_a_replica_and_after_a_replay()
         let copy = command.replacen(" d ", &format!(" kept:{len}:{} ", command.len()), 1);
         assert_eq!(client.int(&words(&copy)), len as i64);
     }
-    let digest = client.digest();
-    pair.wait_for_equal_offsets();
-    assert_eq!(pair.replica.client().digest(), digest);
-    client.ok(&["DEBUG", "LOADAOF"]);
-    assert_eq!(client.digest(), digest);
+    same_everywhere(&pair, &mut client);
 }
 
 #[test]
 fn what_changes_while_a_result_is_made_leaves_no_difference_on_a_replica_or_in_the_log() {
-    let pair = Pair::start();
-    let mut client = pair.primary.client();
-    client.ok(&["CONFIG", "SET", "appendonly", "yes"]);
-    fill(&mut client, MEMBERS);
+    let (pair, mut client) = filled_pair();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let changes = scope.spawn(|| {
@@ -149,11 +157,7 @@ fn what_changes_while_a_result_is_made_leaves_no_difference_on_a_replica_or_in_t
         done.store(true, Ordering::Relaxed);
         assert!(changes.join().unwrap() > 0);
     });
-    let digest = client.digest();
-    pair.wait_for_equal_offsets();
-    assert_eq!(pair.replica.client().digest(), digest);
-    client.ok(&["DEBUG", "LOADAOF"]);
-    assert_eq!(client.digest(), digest);
+    same_everywhere(&pair, &mut client);
 }
 
 #[test]
