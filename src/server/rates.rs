@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use crate::command::stats::Stats;
+use crate::command::stats::{Stats, Totals};
 
 use super::replication::SyncStats;
 
@@ -60,8 +60,8 @@ impl Rates {
                 bytes_out: totals.bytes_out,
                 replication_in: replication.bytes_in.load(Ordering::Relaxed),
                 replication_out: replication.bytes_out.load(Ordering::Relaxed),
-                cycles: cycles(stats),
-                busy_us: busy_nanos(stats) / 1000,
+                cycles: cycles(stats, &totals),
+                busy_us: busy_nanos(stats, stats.command_nanos()) / 1000,
             },
         });
         if samples.len() > SAMPLES {
@@ -97,11 +97,11 @@ impl Rates {
 
 /// Where Redis counts the rounds of its event loop: rounds of cron, and requests or pipelines that
 /// workers have read.
-pub fn cycles(stats: &Stats) -> u64 {
-    stats.totals().cycles + stats.cron.rounds.load(Ordering::Relaxed)
+pub fn cycles(stats: &Stats, totals: &Totals) -> u64 {
+    totals.cycles + stats.cron.rounds.load(Ordering::Relaxed)
 }
 
-/// Nanoseconds that those took.
-pub fn busy_nanos(stats: &Stats) -> u64 {
-    stats.command_nanos() + stats.cron.nanos.load(Ordering::Relaxed)
+/// Nanoseconds that those took, of which commands took so many.
+pub fn busy_nanos(stats: &Stats, command_nanos: u64) -> u64 {
+    command_nanos + stats.cron.nanos.load(Ordering::Relaxed)
 }

@@ -8,7 +8,7 @@ use crate::command::stats::Totals;
 use crate::persist::aof::control::State;
 
 use super::super::host::Parts;
-use super::super::rates::PerSecond;
+use super::super::rates::{self, PerSecond};
 use super::line;
 
 fn status(ok: bool) -> &'static str {
@@ -251,11 +251,10 @@ fn buffers(clients: &Registry, out: &mut String) {
 
 /// The part of Stats that tells of the rounds of cron and of the workers.
 fn cycles(parts: &Parts, t: &Totals, now: &PerSecond, out: &mut String) {
-    let cron = &parts.engine.stats.cron;
-    let rounds = cron.rounds.load(Ordering::Relaxed);
-    line(out, "eventloop_cycles", t.cycles + rounds);
-    let commands = parts.engine.stats.command_nanos();
-    let busy = commands + cron.nanos.load(Ordering::Relaxed);
+    let stats = &parts.engine.stats;
+    line(out, "eventloop_cycles", rates::cycles(stats, t));
+    let commands = stats.command_nanos();
+    let busy = rates::busy_nanos(stats, commands);
     line(out, "eventloop_duration_sum", busy / 1000);
     line(out, "eventloop_duration_cmd_sum", commands / 1000);
     line(out, "instantaneous_eventloop_cycles_per_sec", now.cycles);
