@@ -377,6 +377,7 @@ impl Parts {
         if request.flush {
             self.empty();
         }
+        self.saver.name.wait();
         let path = self.engine.config.settings().rdb.dbfilename.clone();
         let mode = LoadMode {
             replace: request.merge,

@@ -35,6 +35,7 @@ mod pacing;
 mod process;
 mod program;
 mod rates;
+mod rdb_name;
 mod replication;
 mod saving;
 mod settings;

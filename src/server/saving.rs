@@ -18,6 +18,7 @@ use crate::persist::aof::status::Status as AofStatus;
 use crate::persist::rdb::file::{self, SaveError, Target};
 
 use super::pacing;
+use super::rdb_name::RdbName;
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
 
 /// Seconds between two tries of a save point after a failure.
@@ -74,6 +75,8 @@ pub struct Saver {
     point_of: Mutex<PointOf>,
     /// Sources of function libraries that were loaded and are saved again.
     pub functions: Mutex<Vec<Vec<u8>>>,
+    /// The name that saves are written under.
+    pub name: Arc<RdbName>,
     /// Is told while a snapshot is written, for `no-appendfsync-on-rewrite`.
     pub aof: OnceLock<Arc<AofStatus>>,
 }
@@ -96,6 +99,7 @@ impl Saver {
             running: Mutex::new(None),
             point_of: Mutex::new(Box::new(|| None)),
             functions: Mutex::new(Vec::new()),
+            name: Arc::default(),
             aof: OnceLock::new(),
         }
     }
@@ -142,6 +146,7 @@ impl Saver {
             incremental_fsync: settings.rdb.rdb_save_incremental_fsync,
         };
         let config = &self.engine.config;
+        self.name.wait();
         let saved = file::save(&target, snapshotting::format(config), |writer| {
             snapshotting::write(snapshot, writer, &heading, config, progress)
         });

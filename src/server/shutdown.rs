@@ -256,6 +256,7 @@ impl Shutdown {
             tracing::warn!("There is a child saving an .rdb. Killing it!");
         }
         self.saver.cancel();
+        self.saver.name.wait();
         if !(self.before_save.lock())(&request) {
             return Err(Stopped::Unsaved);
         }

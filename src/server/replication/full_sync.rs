@@ -386,6 +386,7 @@ impl Replication {
             incremental_fsync: settings.rdb.rdb_save_incremental_fsync,
         };
         let config = &self.engine.config;
+        self.saver.name.wait();
         let saved = file::save(&target, snapshotting::format(config), |writer| {
             snapshotting::write(snapshot, writer, heading, config, &job.progress)
         });

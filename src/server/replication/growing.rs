@@ -1,7 +1,8 @@
 //! A data set on its way to a file, which is read while it grows.
 //!
 //! The file takes what comes at the speed of the connection, and is synced to the disk by a thread
-//! of its own; whoever reads it waits where it ends for now.
+//! of its own; whoever reads it waits where it ends for now. That the disk has all of it is waited
+//! for by [`Written::sync`], when there is time.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -111,27 +112,51 @@ impl Syncer {
     }
 }
 
-/// Writes what comes from `pieces` to `file`, up to its end, and syncs it.
+/// A file that is whole, though the disk may not have all of it.
+pub struct Written {
+    file: File,
+    syncer: Syncer,
+}
+
+impl Written {
+    /// Waits until the disk has it.
+    ///
+    /// # Errors
+    /// The line to log.
+    pub fn sync(self) -> Result<(), String> {
+        let synced = self.syncer.end().and_then(|()| self.file.sync_all());
+        synced.map_err(|e| {
+            format!(
+                "Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: \
+                 {}",
+                reason(&e)
+            )
+        })
+    }
+}
+
+/// Writes what comes from `pieces` to `file`, up to its end.
 ///
 /// # Errors
 /// The line to log.
 pub fn write(
     pieces: impl FnMut() -> io::Result<Option<Vec<u8>>>,
-    file: &File,
+    file: File,
     growth: &Growth,
-) -> Result<(), String> {
-    let outcome = write_and_sync(pieces, file, growth);
-    if outcome.is_err() {
-        growth.ended(End::Broken);
-    }
-    outcome
+) -> Result<Written, String> {
+    let written = write_all(pieces, file, growth);
+    growth.ended(match &written {
+        Ok(_) => End::Whole,
+        Err(_) => End::Broken,
+    });
+    written
 }
 
-fn write_and_sync(
+fn write_all(
     mut pieces: impl FnMut() -> io::Result<Option<Vec<u8>>>,
-    mut file: &File,
+    mut file: File,
     growth: &Growth,
-) -> Result<(), String> {
+) -> Result<Written, String> {
     let write_error = |e: io::Error| {
         format!(
             "Write error or short write writing to the DB dump file needed for MASTER <-> \
@@ -139,7 +164,7 @@ fn write_and_sync(
             reason(&e)
         )
     };
-    let syncer = Syncer::of(file).map_err(write_error)?;
+    let syncer = Syncer::of(&file).map_err(write_error)?;
     let mut unsynced = 0;
     while let Some(piece) = pieces().map_err(|e| reason(&e))? {
         file.write_all(&piece).map_err(write_error)?;
@@ -151,13 +176,7 @@ fn write_and_sync(
             unsynced = 0;
         }
     }
-    growth.ended(End::Whole);
-    syncer.end().and_then(|()| file.sync_all()).map_err(|e| {
-        format!(
-            "Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {}",
-            reason(&e)
-        )
-    })
+    Ok(Written { file, syncer })
 }
 
 #[cfg(test)]
@@ -190,7 +209,7 @@ mod tests {
             let mut all = Vec::new();
             growing.read_to_end(&mut all).map(|_| all)
         });
-        let written = write(slowly(breaks), &file, &growth);
+        let written = write(slowly(breaks), file, &growth).and_then(Written::sync);
         (written, reader.join().unwrap())
     }
 

@@ -3,8 +3,9 @@
 //! Three ways, by `repl-diskless-load`:
 //!
 //! - to a file beside the RDB file; once it is there whole, the old data go and the file is loaded,
-//!   and only when it has been loaded whole does it take the RDB file's name: until then the last
-//!   good RDB and AOF stay on the disk. Where there are no old data, the file is loaded while it
+//!   and only when it has been loaded whole, and the disk has it, does it take the RDB file's name:
+//!   until then the last good RDB and AOF stay on the disk. A disk that is slow keeps nobody from
+//!   the data that have been loaded. Where there are no old data, the file is loaded while it
 //!   grows, into a keyspace of its own, which is empty for everybody else until then;
 //! - into the empty keyspace as it arrives;
 //! - into a second keyspace beside the present one, which goes on serving reads until the new one
@@ -12,7 +13,6 @@
 //!
 //! Reading and loading happen on a thread that may block; pieces go to it through a bounded queue.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,12 +27,13 @@ use crate::keyspace::locks::Keyspace;
 use crate::keyspace::unit::Garbage;
 use crate::persist::rdb::Summary;
 use crate::persist::rdb::error::Error;
-use crate::persist::rdb::file::{LoadFile, reason, sync_dir};
+use crate::persist::rdb::file::{LoadFile, reason};
 use crate::replication::history::ReplId;
 
 use super::super::loading::{self, LoadMode, Loaded, Watch};
 use super::Replication;
-use super::growing::{self, Growing, Growth};
+use super::growing::{self, Growing, Growth, Written};
+use super::received::TempFile;
 
 /// Pieces that wait for the thread.
 const PIECES_AHEAD: usize = 32;
@@ -56,18 +57,9 @@ enum Piece {
 
 /// What the thread has made of it.
 enum Made {
-    File,
+    File(Written),
     Loaded(Loaded),
     Beside(Loaded, Keyspace),
-}
-
-/// A file that goes unless it has been given another name.
-struct TempFile(PathBuf);
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// Ends a load when it goes.
@@ -85,8 +77,8 @@ type Early = JoinHandle<Result<(Loaded, Keyspace), String>>;
 
 /// A data set that is being received.
 pub struct Intake {
-    /// Removed with us, however we end.
-    _temp: Option<TempFile>,
+    /// Removed with us, unless we come to the end.
+    temp: Option<TempFile>,
     repl: Arc<Replication>,
     into: Destination,
     point: Option<(ReplId, u64)>,
@@ -159,22 +151,22 @@ impl Intake {
         let me = Arc::clone(repl);
         let cancel = Cancel::default();
         let flag = Arc::clone(&cancel.0);
-        let mut early = None;
+        let (mut early, mut temp) = (None, None);
         let thread = match &into {
             Destination::File(path) => {
-                let open = OpenOptions::new().write(true).create_new(true).open(path);
-                let file: File = open.map_err(|e| {
+                let (file, made) = TempFile::create(path.clone()).await.map_err(|e| {
                     let why = reason(&e);
                     format!(
                         "Opening the temp file needed for MASTER <-> REPLICA synchronization: {why}"
                     )
                 })?;
+                temp = Some(made);
                 let growth = Arc::new(Growth::default());
                 if repl.is_empty() {
                     early = load_early(repl, path, &growth, flag);
                 }
                 tokio::task::spawn_blocking(move || {
-                    growing::write(|| pieces.next(), &file, &growth).map(|()| Made::File)
+                    growing::write(|| pieces.next(), file, &growth).map(Made::File)
                 })
             }
             Destination::Keyspace => {
@@ -195,12 +187,8 @@ impl Intake {
                 })
             }
         };
-        let temp = match &into {
-            Destination::File(path) => Some(TempFile(path.clone())),
-            _ => None,
-        };
         Ok(Intake {
-            _temp: temp,
+            temp,
             repl: Arc::clone(repl),
             into,
             point,
@@ -291,7 +279,7 @@ impl Intake {
                 tracing::info!("MASTER <-> REPLICA sync: Discarding old DB in background");
                 Ok(loaded)
             }
-            Ok(Made::File) => self.load_file().await,
+            Ok(Made::File(file)) => self.load_file(file).await,
         };
         let loaded = match loaded {
             Ok(loaded) => loaded,
@@ -316,14 +304,14 @@ impl Intake {
     }
 
     /// Loads the file that was received, in place of what there is.
-    async fn load_file(&mut self) -> Result<Loaded, String> {
-        let Destination::File(path) = self.into.clone() else {
+    async fn load_file(&mut self, written: Written) -> Result<Loaded, String> {
+        let Some(temp) = self.temp.take() else {
             return Err(String::new());
         };
         let serving = Serving::stop(&self.repl, false).await;
         let me = Arc::clone(&self.repl);
         let flag = Arc::clone(&self.cancel.0);
-        let opened = LoadFile::open(&path).map_err(|e| e.to_string())?;
+        let opened = LoadFile::open(temp.path()).map_err(|e| e.to_string())?;
         let file = opened.ok_or("the file received is not there any more")?;
         me.load.total_bytes.store(file.size, Ordering::Relaxed);
         let loaded = match self.early.take() {
@@ -341,27 +329,9 @@ impl Intake {
                 }
             }
         };
-        let naming = tokio::task::spawn_blocking(move || {
-            loaded.and_then(|loaded| {
-                if me.drops_received_file() {
-                    return Ok(loaded);
-                }
-                let name = me.engine.config.settings().rdb.dbfilename.clone();
-                let renamed = fs::rename(&path, &name).and_then(|()| sync_dir(Path::new(".")));
-                match renamed {
-                    Ok(()) => Ok(loaded),
-                    Err(e) => Err(format!(
-                        "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA \
-                         synchronization: {}",
-                        name.display(),
-                        reason(&e)
-                    )),
-                }
-            })
-        });
-        let loaded = naming.await.map_err(|e| e.to_string())?;
-        if loaded.is_err() {
-            self.repl.empty().await;
+        match &loaded {
+            Ok(_) => temp.keep(me, written).await,
+            Err(_) => self.repl.empty().await,
         }
         loaded
     }

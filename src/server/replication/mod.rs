@@ -6,7 +6,7 @@
 //! - [`link`]: our own primary: connecting, handshake, receiving; [`beside`]: receiving over a
 //!   second connection; [`following`]: its stream.
 //! - [`intake`]: a received data set on its way into the keyspace; [`growing`]: through a file;
-//!   [`reservoir`]: what comes behind it meanwhile.
+//!   [`received`]: what becomes of the file; [`reservoir`]: what comes behind it meanwhile.
 //! - [`words`]: what a replica says.
 //! - [`sync_files`]: the files that full syncs leave behind.
 //! - [`commands`]: what commands ask; [`report`]: INFO and ROLE; [`cron`]: what happens by time.
@@ -26,6 +26,7 @@ mod full_sync;
 mod growing;
 mod intake;
 mod link;
+mod received;
 mod report;
 mod reservoir;
 mod serving;
