@@ -124,6 +124,32 @@ struct Look {
     at_us: Option<u64>,
 }
 
+impl Look {
+    /// Looks now. The sums are those of a moment between two balances: unless these are about the
+    /// same, it is not known what the sums have in them, and the next who asks looks again.
+    fn at(now_us: u64) -> Look {
+        const ABOUT: u64 = 16 * 1024;
+        const TRIES: usize = 4;
+        let resident = memory::resident();
+        let mut before = balance();
+        let mut look = Look::default();
+        for _ in 0..TRIES {
+            let allocator = memory::allocator();
+            look.usage = Usage {
+                allocator,
+                resident,
+            };
+            look.balance = balance();
+            if look.balance.abs_diff(before) <= ABOUT {
+                look.at_us = Some(now_us);
+                break;
+            }
+            before = look.balance;
+        }
+        look
+    }
+}
+
 /// Looks now and then.
 #[derive(Default)]
 pub struct Sampler(Mutex<Look>);
@@ -136,13 +162,7 @@ impl Sampler {
         let mut look = self.0.lock();
         let age_us = look.at_us.map(|at| now_us.saturating_sub(at));
         if age_us.is_none_or(|age| age >= GOOD_FOR_US) {
-            let resident = memory::resident();
-            look.usage = Usage {
-                allocator: memory::allocator(),
-                resident,
-            };
-            look.balance = balance();
-            look.at_us = Some(now_us);
+            *look = Look::at(now_us);
         }
         let since = balance().wrapping_sub(look.balance);
         let mut usage = look.usage;
@@ -166,9 +186,14 @@ pub fn processor_seconds() -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
 
     /// Larger than anything that other tests allocate meanwhile; nothing is written to it.
     const LARGE: usize = 1 << 30;
+
+    /// One at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
 
     fn large() -> Vec<u8> {
         std::hint::black_box(Vec::with_capacity(LARGE))
@@ -176,6 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_allocated_between_two_looks_is_seen_at_once() {
+        let _alone = ALONE.lock();
         let sampler = Sampler::default();
         let now = || sampler.now().allocator.allocated;
         let about = LARGE as u64 / 2;
@@ -195,6 +221,36 @@ mod tests {
         let with_kept = now();
         assert!(with_kept > after + about, "{after} {with_kept}");
         drop(kept);
+    }
+
+    #[test]
+    fn a_look_while_much_is_freed_is_not_kept() {
+        const PIECES: usize = 400;
+        const EACH: usize = 16 << 20;
+        let _alone = ALONE.lock();
+        let sampler = Sampler::default();
+        for _ in 0..30 {
+            let done = Arc::new(AtomicBool::new(false));
+            let (told, end) = std::sync::mpsc::channel::<()>();
+            let flag = Arc::clone(&done);
+            let freeing = std::thread::spawn(move || {
+                follow_thread();
+                let pieces = std::iter::repeat_with(|| Vec::<u8>::with_capacity(EACH));
+                let pieces: Vec<_> = pieces.take(PIECES).collect();
+                drop(std::hint::black_box(pieces));
+                flag.store(true, Ordering::Release);
+                let _ = end.recv();
+            });
+            while !done.load(Ordering::Acquire) {
+                sampler.now();
+            }
+            let at_once = sampler.now().allocator.allocated;
+            let exact = memory::allocator().allocated;
+            let apart = at_once.abs_diff(exact);
+            assert!(apart < 3 * EACH as u64 / 2, "{at_once} {exact}");
+            drop(told);
+            freeing.join().unwrap();
+        }
     }
 
     #[test]
