@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -159,6 +160,12 @@ impl Running {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
         let pages = statm.split(' ').nth(1).ok_or("a strange /proc/pid/statm")?;
         Ok(pages.parse::<f64>()? * rustix::param::page_size() as f64)
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&self, signal: Signal) -> Outcome<()> {
+        let pid = Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, signal)?)
     }
 
     /// Ends the server as SHUTDOWN does, and gives its data folder.

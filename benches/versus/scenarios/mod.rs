@@ -6,6 +6,7 @@ mod pipeline;
 mod replicas;
 mod restart;
 mod saving;
+mod syncs;
 mod types;
 
 use crate::figures::Figure;
@@ -100,8 +101,13 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "fullsync",
-        about: "full sync of 1 GB under the load of 20 clients",
-        run: replicas::full_sync,
+        about: "full sync of 1 GB under the load of 20 clients, to one and to four replicas",
+        run: syncs::full_sync,
+    },
+    Scenario {
+        name: "resync",
+        about: "partial resync of a replica that was away for 2 s, under the load of 20 clients",
+        run: syncs::partial_sync,
     },
 ];
 
