@@ -148,7 +148,7 @@ pub fn bgsave(bench: &Bench) -> Outcome<Vec<Figure>> {
     let mut worst = Figure::named("longest write during").lower("us");
     let mut over = Figure::named("p99.9 during, over that before")
         .lower("times")
-        .bar(Bar::ValueAtMost(2.0));
+        .bar(Bar::ValueAtMost(1.5));
     let mut kept = Figure::named("throughput kept during, pipelines of 16")
         .higher("times")
         .bar(Bar::ValueAtLeast(0.85));

@@ -52,7 +52,8 @@ impl Replication {
     pub(super) fn request_acks(&self) {
         if self.state.lock().primary.is_none() {
             let log = &self.engine.log;
-            log.append_not_for_aof(&[b"REPLCONF", b"GETACK", b"*"]);
+            let end = log.append_not_for_aof(&[b"REPLCONF", b"GETACK", b"*"]);
+            self.hurry.up_to(end);
             log.wake();
         }
     }

@@ -54,7 +54,7 @@ use super::snapshotting::StreamPoint;
 use beside::Pauses;
 use full_sync::FullSyncs;
 use reservoir::Level;
-use serving::Mains;
+use serving::{Hurry, Mains};
 
 /// How far the link to our primary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,7 @@ pub struct Replication {
     /// Main connections of replicas that come with a second one.
     mains: Mains,
     pauses: Pauses,
+    hurry: Hurry,
     /// What is held of our primary's stream during a full sync.
     pub reservoir: Level,
     /// See [`sync_files`].
@@ -207,6 +208,7 @@ impl Replication {
             syncs: FullSyncs::default(),
             mains: Mains::default(),
             pauses: Pauses::default(),
+            hurry: Hurry::default(),
             reservoir: Level::default(),
             left_file: AtomicBool::new(false),
             sync_wanted: Notify::new(),

@@ -2,11 +2,13 @@
 //!
 //! Each piece of the stream costs both sides system calls and the replica a wake-up, whatever is
 //! in it, and many clients write far more often than that pays. So what comes right behind a piece
-//! waits for company, for a time that a client in `WAIT` does not notice; a stream that has paused
-//! goes out at once. The runtime's timers count milliseconds, hence a timer of the kernel's.
+//! waits for company; a stream that has paused goes out at once, and so does what somebody waits
+//! for in `WAIT` ([`Hurry`]). The runtime's timers may be late by a millisecond, hence a timer of
+//! the kernel's.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{
@@ -14,9 +16,38 @@ use rustix::time::{
     timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 /// Between the beginnings of two pieces.
-const APART: Duration = Duration::from_micros(250);
+const APART: Duration = Duration::from_millis(1);
+
+/// How far the stream is in a hurry: acknowledgements of it are waited for.
+#[derive(Debug, Default)]
+pub struct Hurry {
+    wanted: AtomicU64,
+    told: Notify,
+}
+
+impl Hurry {
+    /// What is before `offset` is to go out at once.
+    pub fn up_to(&self, offset: u64) {
+        self.wanted.store(offset, Ordering::SeqCst);
+        self.told.notify_waiters();
+    }
+
+    /// Waits until what is behind `position` is wanted. Safe to drop and to call again.
+    async fn reaches(&self, position: u64) {
+        loop {
+            let told = self.told.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if self.wanted.load(Ordering::SeqCst) > position {
+                return;
+            }
+            told.await;
+        }
+    }
+}
 
 /// Says when the next piece is due.
 pub struct Pace {
@@ -47,11 +78,20 @@ impl Pace {
         self.due = Instant::now() + APART;
     }
 
-    /// Waits until the next piece is due. Safe to drop and to call again.
+    /// Waits until the next piece, which begins at `position`, is due. Safe to drop and to call
+    /// again.
     ///
     /// # Errors
     /// If the timer fails, which it does not.
-    pub async fn is_due(&self) -> io::Result<()> {
+    pub async fn is_due(&self, position: u64, hurry: &Hurry) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            () = hurry.reaches(position) => Ok(()),
+            due = self.has_passed() => due,
+        }
+    }
+
+    async fn has_passed(&self) -> io::Result<()> {
         let left = self.due.saturating_duration_since(Instant::now());
         let Some(timer) = self.timer.as_ref().filter(|_| !left.is_zero()) else {
             return Ok(());
@@ -79,30 +119,56 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
 
-    async fn is_due_at_once(pace: &Pace) -> bool {
+    async fn is_due_at_once(pace: &Pace, hurry: &Hurry) -> bool {
         tokio::select! {
             biased;
-            due = pace.is_due() => due.is_ok(),
+            due = pace.is_due(100, hurry) => due.is_ok(),
             () = std::future::ready(()) => false,
         }
     }
 
+    fn run(test: impl Future<Output = ()>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_io().build().unwrap().block_on(test);
+    }
+
     #[test]
     fn what_follows_a_piece_waits_and_what_comes_later_does_not() {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_io().build().unwrap().block_on(async {
-            let mut pace = Pace::new();
-            assert!(is_due_at_once(&pace).await);
+        run(async {
+            let (mut pace, calm) = (Pace::new(), Hurry::default());
+            assert!(is_due_at_once(&pace, &calm).await);
             for _ in 0..3 {
                 let begun = Instant::now();
                 pace.sent();
                 // A wait that is given up leaves nothing behind.
-                let _ = is_due_at_once(&pace).await;
-                pace.is_due().await.unwrap();
+                let _ = is_due_at_once(&pace, &calm).await;
+                pace.is_due(100, &calm).await.unwrap();
                 assert!(begun.elapsed() >= APART);
-                assert!(is_due_at_once(&pace).await);
+                assert!(is_due_at_once(&pace, &calm).await);
             }
+        });
+    }
+
+    #[test]
+    fn what_is_waited_for_is_due_at_once() {
+        run(async {
+            let (mut pace, hurry) = (Pace::new(), Hurry::default());
+            pace.due = Instant::now() + Duration::from_secs(600);
+            hurry.up_to(100);
+            assert!(!is_due_at_once(&pace, &hurry).await);
+            hurry.up_to(101);
+            assert!(is_due_at_once(&pace, &hurry).await);
+            // Those who wait already are told.
+            let wanted = async {
+                tokio::task::yield_now().await;
+                hurry.up_to(102);
+            };
+            let due = pace.is_due(101, &hurry);
+            let (due, ()) = tokio::join!(due, wanted);
+            due.unwrap();
+            pace.sent();
         });
     }
 }
