@@ -128,8 +128,9 @@ impl Pacer {
 
 /// Holds a thread back while no processor of the machine is idle.
 ///
-/// The pauses grow from one look at the machine to the next, up to [`MOST`] times the work. As soon
-/// as somebody is idle there are none for a while: nobody wanted the time that was given up.
+/// The pauses grow from one look at the machine to the next, up to [`MOST`] times the work. They
+/// shrink when somebody is idle, and when there are none left there are none for a while: nobody
+/// wanted the time that was given up.
 #[derive(Default)]
 pub struct MachinePacer {
     pressure: Pressure,
@@ -141,7 +142,7 @@ pub struct MachinePacer {
 }
 
 /// How long a thread that is held back sleeps at most, in times of what it worked.
-const MOST: u64 = 3;
+const MOST: u64 = 8;
 /// Between two looks at the machine: its idle time is told in hundredths of a second.
 const LOOK_NS: u64 = 100_000_000;
 
@@ -156,14 +157,16 @@ struct Pressure {
 
 impl Pressure {
     fn note(&mut self, idle_ns: u64, wall_ns: u64) {
-        /// Somebody is idle for this part of a core.
-        const IDLE_PART: u64 = 6;
+        /// Somebody is idle for this part of a core. Clients that each wait for their answer leave
+        /// some time unused even where the machine is all that limits them.
+        const IDLE_PART: u64 = 2;
         /// Looks without pauses after pauses that helped nobody.
         const REST: u32 = 10;
         if idle_ns > wall_ns / IDLE_PART {
-            if std::mem::take(&mut self.pause) > 0 {
+            if self.pause == 1 {
                 self.rest = REST;
             }
+            self.pause /= 2;
         } else if self.rest > 0 {
             self.rest -= 1;
         } else {
@@ -228,13 +231,20 @@ mod tests {
     fn pauses_grow_while_nobody_is_idle_and_end_when_somebody_is() {
         let mut p = Pressure::default();
         let mut pauses = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..9 {
             p.note(0, LOOK_NS);
             pauses.push(p.pause);
         }
-        assert_eq!(pauses, [1, 2, 3, 3, 3]);
-        p.note(LOOK_NS / 2, LOOK_NS);
-        assert_eq!(p.pause, 0);
+        assert_eq!(pauses, [1, 2, 3, 4, 5, 6, 7, 8, 8]);
+        // A little is always left over.
+        p.note(LOOK_NS / 3, LOOK_NS);
+        assert_eq!(p.pause, MOST);
+        pauses.clear();
+        for _ in 0..4 {
+            p.note(LOOK_NS, LOOK_NS);
+            pauses.push(p.pause);
+        }
+        assert_eq!(pauses, [4, 2, 1, 0]);
         // Nobody wanted the time: it is a while before it is offered again.
         for _ in 0..10 {
             p.note(0, LOOK_NS);

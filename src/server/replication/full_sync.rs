@@ -14,6 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,6 +35,7 @@ use super::super::snapshotting::{self, Heading, Progress, StreamPoint};
 use super::Replication;
 use super::fan_out::FanOut;
 use super::serving::Main;
+use super::urgency::Behind;
 
 /// Pieces that wait for a replica before the snapshot waits for it.
 const PIECES_AHEAD: usize = 6;
@@ -75,6 +77,7 @@ pub(super) struct Job {
     /// Who gets it; `None` once nobody can join any more.
     members: Mutex<Option<Vec<Member>>>,
     pub(super) progress: Arc<Progress>,
+    begun: Instant,
 }
 
 /// Replicas that wait, and the snapshot on its way.
@@ -186,12 +189,14 @@ impl Replication {
     /// the snapshot is no longer held back for the clients' sake: a replica that is cut off begins
     /// anew.
     pub(super) fn mind_sync(&self, waiting: u64, limit: &OutputLimit) {
-        if let Some(limit) = minded(limit)
-            && let Some(job) = &*self.syncs.job.lock()
-        {
-            let done = job.progress.keys.load(Ordering::Relaxed);
-            let total = job.progress.total_keys.load(Ordering::Relaxed);
-            if is_urgent(waiting, limit, done, total) {
+        if let Some(job) = &*self.syncs.job.lock() {
+            let behind = Behind {
+                bytes: waiting as f64,
+                done: job.progress.keys.load(Ordering::Relaxed) as f64,
+                total: job.progress.total_keys.load(Ordering::Relaxed) as f64,
+                seconds: job.begun.elapsed().as_secs_f64(),
+            };
+            if behind.threatens(limit) {
                 job.progress.hurries.store(true, Ordering::Relaxed);
             }
         }
@@ -310,6 +315,7 @@ impl Replication {
             pin: Mutex::new(pin),
             members: Mutex::new(Some(Vec::new())),
             progress: Arc::new(Progress::default()),
+            begun: Instant::now(),
         });
         self.saver.lend(&job.progress);
         *self.syncs.job.lock() = Some(Arc::clone(&job));
@@ -504,21 +510,6 @@ impl Replication {
     }
 }
 
-/// The limit that a snapshot minds, if there is any. Half of it is where it hurries: at the soft
-/// limit at the latest, for what is over that for long ends the replica as well.
-fn minded(limit: &OutputLimit) -> Option<u64> {
-    let bounds = [limit.hard_bytes, limit.soft_bytes.saturating_mul(2)];
-    bounds.into_iter().filter(|bytes| *bytes > 0).min()
-}
-
-/// Whether what waits behind a snapshot will be more than half of the limit by its end, if both go
-/// on as they did. A little tells nothing yet.
-fn is_urgent(waiting: u64, limit: u64, done: u64, total: u64) -> bool {
-    const LITTLE_PART: u64 = 16;
-    let by_its_end = u128::from(waiting) * u128::from(total);
-    waiting > limit / LITTLE_PART && by_its_end > u128::from(limit / 2) * u128::from(done)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::super::saving::Saver;
@@ -545,17 +536,18 @@ pub(super) mod tests {
             pin: Mutex::default(),
             members: Mutex::new(Some(members)),
             progress: Arc::default(),
+            begun: Instant::now(),
         };
         (Arc::new(job), all)
     }
 
     #[test]
-    fn a_snapshot_hurries_for_the_sake_of_either_limit_and_of_none_if_there_is_none() {
+    fn a_snapshot_hurries_for_the_sake_of_a_limit_and_not_if_there_is_none() {
         const MB: u64 = 1 << 20;
         let engine = Arc::clone(&TestServer::new().engine);
         let saver = Arc::new(Saver::new(Arc::clone(&engine)));
         let repl = Replication::new(engine, saver, Arc::default());
-        let hurries = |hard_bytes, soft_bytes, waiting| {
+        let hurries = |hard_bytes, soft_bytes, soft_seconds, waiting| {
             let (job, _deliveries) = job(1);
             job.progress.total_keys.store(100, Ordering::Relaxed);
             job.progress.keys.store(50, Ordering::Relaxed);
@@ -563,32 +555,17 @@ pub(super) mod tests {
             let limit = OutputLimit {
                 hard_bytes,
                 soft_bytes,
-                soft_seconds: 60,
+                soft_seconds,
             };
             repl.mind_sync(waiting, &limit);
             job.progress.hurries.load(Ordering::Relaxed)
         };
         // Half of the keys are written: twice as much will wait by the end.
-        assert!(!hurries(0, 64 * MB, 31 * MB));
-        assert!(hurries(0, 64 * MB, 33 * MB));
-        assert!(!hurries(64 * MB, 0, 15 * MB));
-        assert!(hurries(64 * MB, 0, 17 * MB));
-        assert!(hurries(256 * MB, 64 * MB, 33 * MB));
-        assert!(hurries(64 * MB, 256 * MB, 17 * MB));
-        assert!(!hurries(0, 0, u64::MAX));
-    }
-
-    #[test]
-    fn a_snapshot_is_urgent_once_its_stream_would_fill_half_of_the_limit() {
-        const LIMIT: u64 = 256 << 20;
-        // A little tells nothing yet.
-        assert!(!is_urgent(LIMIT / 17, LIMIT, 0, 10));
-        assert!(is_urgent(LIMIT / 15, LIMIT, 1, 10));
-        assert!(!is_urgent(LIMIT / 15, LIMIT, 5, 10));
-        assert!(!is_urgent(LIMIT / 3, LIMIT, 9, 10));
-        assert!(is_urgent(LIMIT / 15, LIMIT, 0, 10));
-        // Nothing waits, or there is nothing to send.
-        assert!(!is_urgent(0, LIMIT, 0, 10));
-        assert!(!is_urgent(LIMIT, LIMIT, 0, 0));
+        assert!(!hurries(64 * MB, 0, 0, 15 * MB));
+        assert!(hurries(64 * MB, 0, 0, 17 * MB));
+        assert!(hurries(0, 64 * MB, 0, 17 * MB));
+        assert!(!hurries(0, 64 * MB, 60, 60 * MB));
+        assert!(!hurries(256 * MB, 64 * MB, 60, 60 * MB));
+        assert!(!hurries(0, 0, 0, u64::MAX));
     }
 }

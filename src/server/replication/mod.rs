@@ -2,7 +2,7 @@
 //! replicas share, and every change of our role.
 //!
 //! - [`serving`]: a replica of ours, from SYNC to the end of its connection.
-//! - [`full_sync`]: one snapshot for all replicas that wait for one.
+//! - [`full_sync`]: one snapshot for all replicas that wait for one; [`urgency`]: when it hurries.
 //! - [`link`]: our own primary: connecting, handshake, receiving; [`beside`]: receiving over a
 //!   second connection; [`following`]: its stream.
 //! - [`intake`]: a received data set on its way into the keyspace; [`growing`]: through a file;
@@ -31,6 +31,7 @@ mod report;
 mod reservoir;
 mod serving;
 mod sync_files;
+mod urgency;
 mod words;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
