@@ -335,7 +335,6 @@ impl Engine {
         }
         self.status.set_write_error(errno);
         self.retry_at_ms = Some(now_ms + RETRY_AFTER_MS);
-        self.publish_buffered();
         self.publish_need();
     }
 
@@ -480,13 +479,7 @@ impl Engine {
         if all_synced && durability.synced_offset() != self.written {
             durability.publish_synced(self.written);
         }
-        self.publish_buffered();
         self.publish_need();
-    }
-
-    fn publish_buffered(&self) {
-        let bytes = self.pending.len() as u64 + self.cursor.lag();
-        self.status.buffered_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn publish_need(&self) {

@@ -24,7 +24,6 @@ pub struct Status {
     /// The same of the last background fsync.
     sync_error: AtomicI32,
     pub(super) file_bytes: AtomicU64,
-    pub(super) buffered_bytes: AtomicU64,
     pub(super) delayed_fsyncs: AtomicU64,
     pub(super) sync_pending: AtomicBool,
     pub(super) flush_sleep_us: AtomicU64,
@@ -54,11 +53,6 @@ impl Status {
         let error = self.error()?;
         let reason = super::folder::strerror(&io::Error::from_raw_os_error(error));
         Some(format!("MISCONF Errors writing to the AOF file: {reason}"))
-    }
-
-    /// Bytes of the stream not yet given to the file.
-    pub fn buffered_bytes(&self) -> u64 {
-        self.buffered_bytes.load(Ordering::Relaxed)
     }
 
     /// How often a write had to wait two seconds for an fsync.

@@ -116,7 +116,10 @@ fn append_only(parts: &Parts, now_s: i64, out: &mut String) {
         line(out, "aof_current_size", aof.current_bytes);
         line(out, "aof_base_size", aof.base_bytes);
         line(out, "aof_pending_rewrite", 0);
-        line(out, "aof_buffer_length", s.buffered_bytes());
+        // What the file has is looked at first: it does not pass the end of the stream.
+        let written = parts.engine.log.durability().written_offset();
+        let end = parts.engine.log.end_offset();
+        line(out, "aof_buffer_length", end.saturating_sub(written));
         line(out, "aof_pending_bio_fsync", i32::from(s.is_sync_pending()));
         line(out, "aof_delayed_fsync", s.delayed_fsyncs());
     }
