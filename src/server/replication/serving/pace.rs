@@ -4,8 +4,8 @@
 //! in it, and many clients write far more often than that pays. So pieces of a stream that does not
 //! pause wait for company. Those of one that has paused go out at once, [`BURST`] of them: what an
 //! application writes in a few commands is to be seen on the replica like that. What somebody waits
-//! for in `WAIT` goes out at once as well ([`Hurry`]). The runtime's timers may be late by a
-//! millisecond, hence a timer of the kernel's.
+//! for in `WAIT` goes out at once as well ([`Hurry`]). The runtime's timers count milliseconds,
+//! hence a timer of the kernel's.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,8 +19,9 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-/// Between the beginnings of two pieces, on average.
-const APART: Duration = Duration::from_millis(1);
+/// Between the beginnings of two pieces, on average. So long at most does the end of a stream stay
+/// here, where INFO tells of the memory that it takes.
+const APART: Duration = Duration::from_micros(250);
 
 /// So many pieces may go out at once behind a pause that is as long as they are worth.
 const BURST: u32 = 32;
