@@ -52,8 +52,7 @@ impl Replication {
     pub(super) fn request_acks(&self) {
         if self.state.lock().primary.is_none() {
             let log = &self.engine.log;
-            let end = log.append_not_for_aof(&[b"REPLCONF", b"GETACK", b"*"]);
-            self.hurry.up_to(end);
+            log.append_not_for_aof(&[b"REPLCONF", b"GETACK", b"*"]);
             log.wake();
         }
     }

@@ -55,7 +55,7 @@ use super::snapshotting::StreamPoint;
 use beside::Pauses;
 use full_sync::FullSyncs;
 use reservoir::Level;
-use serving::{Hurry, Mains};
+use serving::Mains;
 
 /// How far the link to our primary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,6 @@ pub struct Replication {
     /// Main connections of replicas that come with a second one.
     mains: Mains,
     pauses: Pauses,
-    hurry: Hurry,
     /// What is held of our primary's stream during a full sync.
     pub reservoir: Level,
     /// See [`sync_files`].
@@ -209,7 +208,6 @@ impl Replication {
             syncs: FullSyncs::default(),
             mains: Mains::default(),
             pauses: Pauses::default(),
-            hurry: Hurry::default(),
             reservoir: Level::default(),
             left_file: AtomicBool::new(false),
             sync_wanted: Notify::new(),

@@ -34,7 +34,6 @@ use crate::replication::replicas::{Replica, ReplicaState, Traits, name};
 use crate::resp::parser::{ArgVec, Limits, Parser};
 
 pub use self::beside::{Main, Mains};
-pub use self::pace::Hurry;
 use self::pace::Pace;
 use super::full_sync::{Deliveries, Delivery};
 use super::{Replication, words};
@@ -74,9 +73,9 @@ fn traits_of(facts: &ReplicaFacts, pre_psync: bool) -> Traits {
 }
 
 /// Waits until there is something to send, and time for it.
-async fn next_piece(cursor: &Cursor, pace: &Pace, hurry: &Hurry) -> io::Result<()> {
+async fn next_piece(cursor: &Cursor, pace: &Pace) -> io::Result<()> {
     cursor.readable().await;
-    pace.is_due(cursor.position(), hurry).await
+    pace.is_due().await
 }
 
 async fn serve(repl: Arc<Replication>, taken: Taken) {
@@ -446,7 +445,7 @@ impl Feed {
                     self.listen()?;
                 }
                 w = self.transport.writable(), if stuck => w?,
-                r = next_piece(cursor, &pace, &self.repl.hurry), if !stuck => r?,
+                r = next_piece(cursor, &pace), if !stuck => r?,
                 () = self.client.outbox.woken() => self.check()?,
                 _ = look.tick() => self.check()?,
             }
