@@ -374,10 +374,10 @@ impl Parts {
                 CommandError::new("ERR Error trying to save the DB, check server logs.")
             })?;
         }
+        self.saver.name.wait();
         if request.flush {
             self.empty();
         }
-        self.saver.name.wait();
         let path = self.engine.config.settings().rdb.dbfilename.clone();
         let mode = LoadMode {
             replace: request.merge,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,20 +29,19 @@ impl Drop for Claim {
 impl RdbName {
     /// Claims the name for a file, behind the one that is on its way.
     pub fn claim(self: &Arc<Self>) -> Claim {
-        let mut claimed = self.claimed.lock();
-        while *claimed {
-            self.released.wait(&mut claimed);
-        }
-        *claimed = true;
+        *self.free() = true;
         Claim(Arc::clone(self))
     }
 
     /// Waits until no file is on its way to the name.
     pub fn wait(&self) {
+        drop(self.free());
+    }
+
+    fn free(&self) -> MutexGuard<'_, bool> {
         let mut claimed = self.claimed.lock();
-        while *claimed {
-            self.released.wait(&mut claimed);
-        }
+        self.released.wait_while(&mut claimed, |claimed| *claimed);
+        claimed
     }
 }
 
