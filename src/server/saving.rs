@@ -112,8 +112,11 @@ impl Saver {
     /// Takes the snapshot that is to be saved: the instant of the save.
     ///
     /// # Errors
-    /// [`Busy`] while another snapshot runs.
+    /// [`Busy`] while another snapshot runs, or the file of one is on its way to the disk.
     pub fn begin(&self) -> Result<Instantly, Busy> {
+        if self.status.in_progress.load(Ordering::Acquire) {
+            return Err(Busy);
+        }
         let (snapshot, point) = self.engine.keyspace.snapshot(|| (self.point_of.lock())())?;
         Ok(Instantly { snapshot, point })
     }
@@ -146,7 +149,7 @@ impl Saver {
             incremental_fsync: settings.rdb.rdb_save_incremental_fsync,
         };
         let config = &self.engine.config;
-        self.name.wait();
+        let _claim = self.name.claim();
         let saved = file::save(&target, snapshotting::format(config), |writer| {
             snapshotting::write(snapshot, writer, &heading, config, progress)
         });
@@ -174,6 +177,11 @@ impl Saver {
     pub fn remove_temp_file(&self) {
         // There need not be one.
         let _ = std::fs::remove_file(file::temp_name(std::process::id()));
+    }
+
+    /// A file that was written for replicas, and would have been a save, could not be written.
+    pub fn note_failure(&self) {
+        self.set_ok(false);
     }
 
     /// Notes whether the last background save succeeded, which may stop or allow writes.
@@ -314,7 +322,10 @@ impl Saver {
     /// What cron asks ten times a second: begins a save that is scheduled or that a save point
     /// demands.
     pub fn poll(self: &Arc<Self>) {
-        if self.engine.keyspace.snapshot_running() || self.engine.gates.is_loading() {
+        if self.engine.keyspace.snapshot_running()
+            || self.status.in_progress.load(Ordering::Acquire)
+            || self.engine.gates.is_loading()
+        {
             return;
         }
         let now_s = clock::unix_ms() / 1000;
@@ -339,5 +350,25 @@ impl Saver {
             tracing::info!("{} changes in {} seconds. Saving...", p.changes, p.seconds);
             let _ = self.start_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::TestServer;
+
+    #[test]
+    fn no_save_begins_while_the_file_of_another_is_on_its_way_to_the_disk() {
+        let engine = Arc::clone(&TestServer::new().engine);
+        let saver = Arc::new(Saver::new(Arc::clone(&engine)));
+        saver.lend(&Arc::default());
+        assert!(!engine.keyspace.snapshot_running());
+        assert!(saver.begin().is_err());
+        saver.status.scheduled.store(true, Ordering::Relaxed);
+        saver.poll();
+        assert!(saver.status.scheduled.load(Ordering::Relaxed));
+        saver.give_back(None);
+        assert!(saver.begin().is_ok());
     }
 }

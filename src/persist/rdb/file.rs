@@ -157,6 +157,10 @@ impl Drop for TempFile {
     }
 }
 
+fn write_error(step: &'static str) -> impl FnOnce(io::Error) -> SaveError {
+    move |source| SaveError::Write { step, source }
+}
+
 /// Saves what `fill` writes, from the header to the last entry, as a whole file. Returns its
 /// size in bytes. A `fill` that fails, for whatever reason, leaves no file behind.
 pub fn save(
@@ -164,29 +168,77 @@ pub fn save(
     config: Config,
     fill: impl FnOnce(&mut Writer<GrowingFile>) -> io::Result<()>,
 ) -> Result<u64, SaveError> {
-    let dir = || target.dir.display().to_string();
-    let write_error = |step| move |source| SaveError::Write { step, source };
+    let written = write(target, config, fill)?;
+    let size = written.size();
+    written.name(target)?;
+    Ok(size)
+}
+
+/// A file that is whole, though neither durable nor under its final name; it goes unless it gets
+/// there.
+pub struct Written {
+    growing: GrowingFile,
+    temp: TempFile,
+    size: u64,
+}
+
+impl Written {
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Opens it for reading, from its beginning.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(&self.temp.path)
+    }
+
+    /// Waits until the disk has it and gives it its final name.
+    ///
+    /// # Errors
+    /// See [`SaveError`].
+    pub fn name(mut self, target: &Target<'_>) -> Result<(), SaveError> {
+        self.growing.finish().map_err(write_error("fsync"))?;
+        let named = fs::rename(&self.temp.path, target.dir.join(target.name));
+        named.map_err(|source| SaveError::Rename {
+            temp: target.temp.to_owned(),
+            name: target.name.to_owned(),
+            dir: target.dir.display().to_string(),
+            source,
+        })?;
+        self.temp.keep = true;
+        sync_dir(target.dir).map_err(SaveError::SyncDir)
+    }
+}
+
+/// Writes what `fill` writes, as [`save`] does, and leaves sync and name to [`Written::name`].
+///
+/// # Errors
+/// See [`SaveError`].
+pub fn write(
+    target: &Target<'_>,
+    config: Config,
+    fill: impl FnOnce(&mut Writer<GrowingFile>) -> io::Result<()>,
+) -> Result<Written, SaveError> {
     let path = target.dir.join(target.temp);
     let file = File::create(&path).map_err(|source| SaveError::Open {
         temp: target.temp.to_owned(),
-        dir: dir(),
+        dir: target.dir.display().to_string(),
         source,
     })?;
-    let mut temp = TempFile { path, keep: false };
+    let temp = TempFile { path, keep: false };
     let growing = GrowingFile::new(file, target.incremental_fsync);
     let mut writer = Writer::new(growing, config);
     fill(&mut writer).map_err(write_error("rdbSaveRio"))?;
     let (growing, size) = writer.finish().map_err(write_error("rdbSaveRio"))?;
-    growing.finish().map_err(write_error("fsync"))?;
-    fs::rename(&temp.path, target.dir.join(target.name)).map_err(|source| SaveError::Rename {
-        temp: target.temp.to_owned(),
-        name: target.name.to_owned(),
-        dir: dir(),
-        source,
-    })?;
-    temp.keep = true;
-    sync_dir(target.dir).map_err(SaveError::SyncDir)?;
-    Ok(size)
+    Ok(Written {
+        growing,
+        temp,
+        size,
+    })
 }
 
 /// Makes the names in a directory durable.
@@ -296,6 +348,23 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_whole_file_is_read_before_it_has_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("dump.rdb"), "old").unwrap();
+        let target = target(dir.path(), "dump.rdb");
+        let text = b"a data set";
+        let written = write(&target, Config::default(), |w| w.raw(text)).unwrap();
+        let mut read = Vec::new();
+        written.open().unwrap().read_to_end(&mut read).unwrap();
+        assert!(read.starts_with(text) && read.len() as u64 == written.size());
+        assert_eq!(fs::read(dir.path().join("dump.rdb")).unwrap(), b"old");
+        written.name(&target).unwrap();
+        assert_eq!(fs::read(dir.path().join("dump.rdb")).unwrap(), read);
+        drop(write(&target, Config::default(), |w| w.raw(b"another")).unwrap());
+        assert_eq!(names(dir.path()), ["dump.rdb"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::base::{clock, random};
 use crate::config::OutputLimit;
 use crate::keyspace::snapshot::Snapshot;
 use crate::oplog::log::Cursor;
-use crate::persist::rdb::file::{self, Target};
+use crate::persist::rdb::file::{self, Target, Written};
 use crate::persist::rdb::writer::Writer;
 use crate::replication::history::{History, ReplId};
 use crate::replication::replicas::{Replica, ReplicaState, Traits};
@@ -221,7 +221,10 @@ impl Replication {
             self.give_up_unwanted(&job);
             return;
         }
-        if self.engine.keyspace.snapshot_running() || !self.is_time(now_ms) {
+        if self.engine.keyspace.snapshot_running()
+            || self.saver.status.in_progress.load(Ordering::Acquire)
+            || !self.is_time(now_ms)
+        {
             return;
         }
         let group = self.next_group();
@@ -392,35 +395,29 @@ impl Replication {
             incremental_fsync: settings.rdb.rdb_save_incremental_fsync,
         };
         let config = &self.engine.config;
-        self.saver.name.wait();
-        let saved = file::save(&target, snapshotting::format(config), |writer| {
+        let _claim = self.saver.name.claim();
+        let written = file::write(&target, snapshotting::format(config), |writer| {
             snapshotting::write(snapshot, writer, heading, config, &job.progress)
         });
+        let saved = written.and_then(|written| {
+            deliver(job, &written);
+            written.name(&target)
+        });
         match saved {
-            Ok(size) => {
+            Ok(()) => {
                 tracing::info!("DB saved on disk");
                 tracing::info!("Background saving terminated with success");
                 self.note_sync_file();
-                // From here on nobody joins; who has joined gets the file.
-                let members = self.end_job(job, Some(dirty));
-                for member in members {
-                    let delivery = match std::fs::File::open(&settings.rdb.dbfilename) {
-                        Ok(file) => Delivery::File(file, size),
-                        Err(e) => {
-                            tracing::warn!("SYNC failed. Can't open/stat DB after BGSAVE: {e}");
-                            Delivery::Failed
-                        }
-                    };
-                    let _ = member.to.blocking_send(delivery);
-                }
+                self.end_job(job, Some(dirty));
+            }
+            Err(_) if job.progress.cancelled.load(Ordering::Relaxed) => {
+                tracing::warn!("Background saving terminated by signal 10");
+                self.fail_job(job);
             }
             Err(e) => {
-                if job.progress.cancelled.load(Ordering::Relaxed) {
-                    tracing::warn!("Background saving terminated by signal 10");
-                } else {
-                    tracing::warn!("{e}");
-                    tracing::warn!("Background saving error");
-                }
+                tracing::warn!("{e}");
+                tracing::warn!("Background saving error");
+                self.saver.note_failure();
                 self.fail_job(job);
             }
         }
@@ -507,6 +504,23 @@ impl Replication {
                 history.id2
             );
         }
+    }
+}
+
+/// Gives the file to those who have joined; nobody joins any more. That the disk has all of it is
+/// of no concern to them, and may take it seconds.
+fn deliver(job: &Job, written: &Written) {
+    let members = job.members.lock().take();
+    for member in members.into_iter().flatten() {
+        let delivery = match written.open() {
+            Ok(file) => Delivery::File(file, written.size()),
+            Err(e) => {
+                tracing::warn!("SYNC failed. Can't open/stat DB after BGSAVE: {e}");
+                Delivery::Failed
+            }
+        };
+        // One that has gone needs none.
+        let _ = member.to.blocking_send(delivery);
     }
 }
 
