@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::client::Registry;
 use crate::config::Config;
 use crate::keyspace::locks::Keyspace;
+use crate::keyspace::turns::Turns;
 use crate::oplog::log::Log;
 
 use super::blocking::Blocked;
@@ -218,6 +219,22 @@ impl Engine {
     /// Counters for a new worker.
     pub fn worker(&self) -> Arc<WorkerStats> {
         self.stats.worker(self.table.id_count())
+    }
+
+    /// The calling thread is a worker from here on (see [`crate::keyspace::turns`]).
+    pub fn worker_begins(&self) {
+        Turns::enlist();
+    }
+
+    /// The calling worker has done what a connection wanted for now.
+    #[inline]
+    pub fn worker_goes_on(&self) {
+        self.keyspace.turns.go_on();
+    }
+
+    /// The calling worker has nothing to do.
+    pub fn worker_rests(&self) {
+        self.keyspace.turns.rest();
     }
 
     /// Holds clients back until `until_ms`. A pause for the same reason that is still going on is

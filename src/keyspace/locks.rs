@@ -21,6 +21,7 @@ use parking_lot::RawMutex;
 use super::entry::EntryRef;
 use super::shard::Shard;
 use super::table::Pos;
+use super::turns::{Manner, Turns};
 use super::waiters::Ticket;
 
 /// Upper bits of a key's hash that choose its shard.
@@ -110,24 +111,25 @@ struct Cell {
 
 impl Cell {
     /// Waits for the lock: awake for about as long as a unit holds one, asleep behind that.
+    /// `alone`: the calling thread holds no other.
     #[inline]
-    fn lock(&self) {
+    fn lock(&self, turns: &Turns, alone: bool) {
         if !self.lock.try_lock() {
-            self.wait();
+            self.wait(turns, alone);
         }
     }
 
     #[cold]
-    fn wait(&self) {
-        // Some microseconds. Where one key is all that everybody wants, whoever falls asleep here
-        // costs more, by being woken up, than the rest of the other's unit takes.
-        const LOOKS: usize = 400;
-        for _ in 0..LOOKS {
+    fn wait(&self, turns: &Turns, alone: bool) {
+        let manner = if alone { turns.manner() } else { Manner::Plain };
+        for _ in 0..manner.looks() {
             std::hint::spin_loop();
             if !self.lock.is_locked() && self.lock.try_lock() {
+                turns.looked(manner, true);
                 return;
             }
         }
+        turns.looked(manner, false);
         self.lock.lock();
     }
 
@@ -167,6 +169,8 @@ pub struct Keyspace {
     tickets: AtomicUsize,
     wide_tickets: AtomicUsize,
     pub(super) snapshot: super::snapshot::Registry,
+    /// The turns that workers take where they want the same shards.
+    pub turns: Turns,
 }
 
 impl Keyspace {
@@ -183,6 +187,7 @@ impl Keyspace {
             tickets: AtomicUsize::new(0),
             wide_tickets: AtomicUsize::new(0),
             snapshot: super::snapshot::Registry::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -218,7 +223,7 @@ impl Keyspace {
     pub fn lock(&self, mask: ShardMask) -> Locked<'_> {
         for i in mask.iter() {
             if let Some(c) = self.cells.get(i) {
-                c.lock();
+                c.lock(&self.turns, mask.is_single());
             }
         }
         Locked {

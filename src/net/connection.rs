@@ -150,6 +150,7 @@ impl Connection {
                     return Ok(false);
                 }
                 self.send(worker)?;
+                worker.engine.worker_goes_on();
                 if !self.within_memory_limit(worker) {
                     return Ok(false);
                 }

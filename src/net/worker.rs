@@ -171,13 +171,18 @@ impl Workers {
         };
         for i in 0..count.max(1) {
             let (queue, incoming) = mpsc::unbounded_channel();
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let formatting = threads()?;
             let (engine, takeover) = (Arc::clone(engine), Arc::clone(takeover));
+            let idle = Arc::clone(&engine);
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .on_thread_park(move || idle.worker_rests())
+                .build()?;
+            let formatting = threads()?;
             let thread = std::thread::Builder::new()
                 .name(format!("worker_{i}"))
                 .spawn(move || {
                     engine.host.thread_begins();
+                    engine.worker_begins();
                     let handle = formatting.handle().clone();
                     let worker = Rc::new(Worker::new(i, engine, takeover, handle));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
