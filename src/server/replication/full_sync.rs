@@ -575,8 +575,8 @@ pub(super) mod tests {
             job.progress.hurries.load(Ordering::Relaxed)
         };
         // Half of the keys are written: twice as much will wait by the end.
-        assert!(!hurries(64 * MB, 0, 0, 15 * MB));
-        assert!(hurries(64 * MB, 0, 0, 17 * MB));
+        assert!(!hurries(64 * MB, 0, 0, 23 * MB));
+        assert!(hurries(64 * MB, 0, 0, 25 * MB));
         assert!(hurries(0, 64 * MB, 0, 17 * MB));
         assert!(!hurries(0, 64 * MB, 60, 60 * MB));
         assert!(!hurries(256 * MB, 64 * MB, 60, 60 * MB));

@@ -35,9 +35,11 @@ impl Behind {
         self.total / self.done
     }
 
-    /// Whether it will be more than half of a limit that ends the replica at once.
+    /// Whether it will be so much of a limit that ends the replica at once that the rest may not
+    /// do for what comes between the snapshot's end and the replica's.
     fn fills(&self, limit: f64) -> bool {
-        self.tells(limit) && self.bytes * self.growth() > limit / 2.0
+        const MUCH: f64 = 0.75;
+        self.tells(limit) && self.bytes * self.growth() > limit * MUCH
     }
 
     /// Whether it will be more than half of a limit, for more than half of the time that it may be
@@ -67,9 +69,10 @@ mod tests {
         let fills = |bytes, done, total| behind(bytes, done, total, 1.0).fills(LIMIT);
         // A little tells nothing yet.
         assert!(!fills(LIMIT / 17.0, 0.0, 10.0));
-        assert!(fills(LIMIT / 15.0, 1.0, 10.0));
-        assert!(!fills(LIMIT / 15.0, 5.0, 10.0));
-        assert!(!fills(LIMIT / 3.0, 9.0, 10.0));
+        assert!(fills(LIMIT / 13.0, 1.0, 10.0));
+        assert!(!fills(LIMIT / 14.0, 1.0, 10.0));
+        assert!(!fills(LIMIT / 13.0, 5.0, 10.0));
+        assert!(!fills(LIMIT / 2.0, 9.0, 10.0));
         assert!(fills(LIMIT / 15.0, 0.0, 10.0));
         // Nothing waits, or there is nothing to send.
         assert!(!fills(0.0, 0.0, 10.0));
