@@ -50,6 +50,11 @@ impl ShardMask {
         ShardMask(1 << (index % SHARDS))
     }
 
+    /// The shards of this set whose index is less.
+    fn below(self, index: usize) -> ShardMask {
+        ShardMask(self.0 & ((1 << (index % SHARDS)) - 1))
+    }
+
     /// Both sets together.
     #[inline]
     pub fn union(self, other: ShardMask) -> ShardMask {
@@ -111,26 +116,28 @@ struct Cell {
 
 impl Cell {
     /// Waits for the lock: awake for about as long as a unit holds one, asleep behind that.
-    /// `alone`: the calling thread holds no other.
+    /// `false`: it is left to another, and a turn is to be waited for, with no lock held.
     #[inline]
-    fn lock(&self, turns: &Turns, alone: bool) {
-        if !self.lock.try_lock() {
-            self.wait(turns, alone);
-        }
+    fn lock(&self, turns: &Turns) -> bool {
+        self.lock.try_lock() || self.wait(turns)
     }
 
     #[cold]
-    fn wait(&self, turns: &Turns, alone: bool) {
-        let manner = if alone { turns.manner() } else { Manner::Plain };
+    fn wait(&self, turns: &Turns) -> bool {
+        let manner = turns.manner();
         for _ in 0..manner.looks() {
             std::hint::spin_loop();
             if !self.lock.is_locked() && self.lock.try_lock() {
                 turns.looked(manner, true);
-                return;
+                return true;
             }
+        }
+        if manner == Manner::Polite {
+            return false;
         }
         turns.looked(manner, false);
         self.lock.lock();
+        true
     }
 
     /// Asks the processor for the cell's first line, to be written: another processor has
@@ -221,16 +228,28 @@ impl Keyspace {
     /// Locks the shards of `mask`, in ascending order.
     #[inline]
     pub fn lock(&self, mask: ShardMask) -> Locked<'_> {
-        for i in mask.iter() {
-            if let Some(c) = self.cells.get(i) {
-                c.lock(&self.turns, mask.is_single());
-            }
+        while !self.lock_all(mask) {
+            self.turns.wait();
         }
         Locked {
             keyspace: self,
             mask,
             gives_way: false,
         }
+    }
+
+    /// `false`: none of them, and a turn is to be waited for. Who has that is not refused.
+    #[inline]
+    fn lock_all(&self, mask: ShardMask) -> bool {
+        for i in mask.iter() {
+            if let Some(c) = self.cells.get(i)
+                && !c.lock(&self.turns)
+            {
+                self.unlock(mask.below(i), false);
+                return false;
+            }
+        }
+        true
     }
 
     /// Locks the shards of `mask`, and those that serving who waits in them needs, so that a

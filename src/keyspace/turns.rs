@@ -159,7 +159,7 @@ impl Turns {
                 // Whoever waits does so for one who has gone on without a turn: this may be it.
                 None => {
                     let mut state = self.state.lock();
-                    if !state.taken {
+                    if !state.taken && state.waiting > 0 {
                         state.taken = true;
                         seat.turn.set(Some(Instant::now()));
                     }
@@ -176,7 +176,7 @@ impl Turns {
         }
     }
 
-    /// How the calling thread, which holds no other shard, is to wait for one.
+    /// How the calling thread is to wait for a shard.
     pub(super) fn manner(&self) -> Manner {
         SEAT.with(|seat| {
             if !seat.takes_part.get() || seat.turn.get().is_some() {
@@ -191,13 +191,8 @@ impl Turns {
 
     /// A shard was looked at for as long as [`Manner::looks`] says. `had`: it is ours now.
     pub(super) fn looked(&self, manner: Manner, had: bool) {
-        match manner {
-            Manner::Plain => {}
-            Manner::Noted => {
-                SEAT.with(|seat| self.note(seat, had, Instant::now(), preemption::count));
-            }
-            Manner::Polite if had => {}
-            Manner::Polite => SEAT.with(|seat| self.wait(seat)),
+        if manner == Manner::Noted {
+            SEAT.with(|seat| self.note(seat, had, Instant::now(), preemption::count));
         }
     }
 
@@ -222,8 +217,8 @@ impl Turns {
         seat.first.set(None);
     }
 
-    /// Waits for a turn.
-    fn wait(&self, seat: &Seat) {
+    /// Waits for a turn, with no shard held; the calling thread has it then.
+    pub(super) fn wait(&self) {
         let mut state = self.state.lock();
         state.waiting += 1;
         self.waiting.store(state.waiting, Ordering::Relaxed);
@@ -238,7 +233,7 @@ impl Turns {
         state.taken = true;
         state.waiting -= 1;
         self.waiting.store(state.waiting, Ordering::Relaxed);
-        seat.turn.set(Some(Instant::now()));
+        SEAT.with(|seat| seat.turn.set(Some(Instant::now())));
     }
 }
 
@@ -291,14 +286,14 @@ mod tests {
         for rests in [false, true] {
             let turns = Arc::new(Turns::default());
             Turns::enlist();
-            turns.looked(Manner::Polite, false);
+            turns.wait();
             assert_eq!(turns.manner(), Manner::Plain);
             let other = Arc::clone(&turns);
             let (tell, told) = channel();
             let waiter = thread::spawn(move || {
                 Turns::enlist();
                 tell.send(()).unwrap();
-                other.looked(Manner::Polite, false);
+                other.wait();
                 assert_eq!(other.manner(), Manner::Plain);
                 other.rest();
             });
@@ -324,7 +319,7 @@ mod tests {
             let turns = Arc::clone(&turns);
             let worker = thread::spawn(move || {
                 Turns::enlist();
-                turns.looked(Manner::Polite, false);
+                turns.wait();
             });
             worker.join().unwrap();
         }
