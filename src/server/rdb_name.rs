@@ -1,4 +1,4 @@
-//! The RDB file's name, and a received data set that is on its way to it.
+//! The RDB file's name, and who has a file on its way to it: a save, a full sync, a replica.
 //!
 //! A replica serves what it has received before the disk has all of it: a sync may take seconds.
 //! Until then the last good file keeps the name. Who writes or reads a file of that name, or ends
