@@ -29,6 +29,9 @@ use super::standstill::{Part, Standstill};
 
 /// Size of the input buffer that a worker's connections share.
 const INPUT_BYTES: usize = 64 * 1024;
+/// What the reply buffer has room for from the beginning. Whoever asks for INFO does not change by
+/// that what it shows.
+const REPLY_BYTES: usize = 32 * 1024;
 /// Replies beyond this are given to the socket before the rest of a pipeline runs.
 const FLUSH_BYTES: usize = 256 * 1024;
 
@@ -83,7 +86,7 @@ impl Worker {
                 bytes: vec![0; INPUT_BYTES].into(),
                 len: 0,
             }),
-            reply: RefCell::new(Reply::new(Proto::Resp2)),
+            reply: RefCell::new(Reply::new(Proto::Resp2).with_room(REPLY_BYTES)),
             formatting,
             commits: Commits::default(),
             flush_bytes: FLUSH_BYTES,

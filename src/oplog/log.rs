@@ -104,6 +104,8 @@ struct Reader {
     id: u64,
     position: u64,
     for_aof: bool,
+    /// Bytes it has copied, and holds beside those that are kept for it.
+    copied: usize,
 }
 
 #[derive(Debug)]
@@ -385,6 +387,7 @@ impl Log {
             id,
             position: from,
             for_aof,
+            copied: 0,
         });
         self.finish(state);
         Some(Cursor::new(Arc::clone(self), id, from, for_aof))
@@ -441,9 +444,11 @@ impl Log {
         self.backlog().map_or(0, |backlog| backlog.histlen)
     }
 
-    /// Bytes of memory the log holds.
+    /// Bytes of memory the log holds, and those copied from it by readers that hold them.
     pub fn memory_bytes(&self) -> usize {
-        self.state.lock().chunks.memory_bytes()
+        let state = self.state.lock();
+        let copied = state.readers.iter().map(|reader| reader.copied);
+        state.chunks.memory_bytes() + copied.sum::<usize>()
     }
 
     /// How many cursors are open.

@@ -75,6 +75,12 @@ impl Reply {
         }
     }
 
+    /// Takes room for so many bytes beforehand.
+    pub fn with_room(mut self, bytes: usize) -> Self {
+        self.buf.reserve(bytes);
+        self
+    }
+
     /// The protocol of what is written from now on.
     #[inline]
     pub fn proto(&self) -> Proto {

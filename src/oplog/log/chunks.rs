@@ -133,6 +133,11 @@ impl Chunks {
         });
     }
 
+    /// How many bytes of `[from, to)` lie in the tail, and are copied by whoever reads them.
+    pub fn copied(&self, from: u64, to: u64) -> usize {
+        to.saturating_sub(from.max(self.tail_start)) as usize
+    }
+
     /// Hands `sink` the bytes of `[from, to)` in order, in as few parts as they lie in.
     /// The range must lie within `[first, end]`; what does not is left out.
     pub fn read(&self, from: u64, to: u64, mut sink: impl FnMut(Bytes)) {

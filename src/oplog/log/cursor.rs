@@ -86,7 +86,7 @@ impl Cursor {
     /// counted as the log's memory while it waits for a slow connection to take it.
     pub fn try_read_holding(&mut self, max_bytes: usize) -> Segments {
         let mut out = Segments::new();
-        let state = self.log.state.lock();
+        let mut state = self.log.state.lock();
         let to = state
             .chunks
             .end()
@@ -94,6 +94,10 @@ impl Cursor {
         state
             .chunks
             .read(self.position, to, |bytes| out.push(bytes));
+        let copied = state.chunks.copied(self.position, to);
+        if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == self.id) {
+            reader.copied += copied;
+        }
         self.position = to;
         self.holds |= !out.is_empty();
         out
@@ -185,7 +189,7 @@ impl State {
     fn moved(&mut self, id: u64, position: u64) {
         let before = self.readers.iter().map(|reader| reader.position).min();
         if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
-            reader.position = position;
+            (reader.position, reader.copied) = (position, 0);
         }
         // Only the slowest reader's step can free anything.
         if before != self.readers.iter().map(|reader| reader.position).min() {

@@ -298,6 +298,21 @@ fn what_a_reader_holds_is_the_log_s_until_it_lets_go() {
 }
 
 #[test]
+fn what_a_reader_has_copied_of_the_tail_counts_until_it_lets_go() {
+    let log = Log::new();
+    log.backlog_create(10_000);
+    let mut cursor = log.reader_at_end().unwrap();
+    append(&log, 0, &"x".repeat(3000));
+    let before = log.memory_bytes();
+    let read: usize = cursor.try_read_holding(2000).iter().map(Bytes::len).sum();
+    assert_eq!(log.memory_bytes(), before + read);
+    cursor.let_go();
+    assert_eq!(log.memory_bytes(), before);
+    cursor.try_read(usize::MAX);
+    assert_eq!(log.memory_bytes(), before);
+}
+
+#[test]
 fn a_large_append_lies_between_its_neighbours() {
     let log = Log::new();
     let mut cursor = log.reader_at_end().unwrap();
