@@ -106,6 +106,8 @@ struct Reader {
     for_aof: bool,
     /// Bytes it has copied, and holds beside those that are kept for it.
     copied: usize,
+    /// It takes what comes as soon as it comes.
+    keeps_up: bool,
 }
 
 #[derive(Debug)]
@@ -388,6 +390,7 @@ impl Log {
             position: from,
             for_aof,
             copied: 0,
+            keeps_up: false,
         });
         self.finish(state);
         Some(Cursor::new(Arc::clone(self), id, from, for_aof))
@@ -449,6 +452,16 @@ impl Log {
         let state = self.state.lock();
         let copied = state.readers.iter().map(|reader| reader.copied);
         state.chunks.memory_bytes() + copied.sum::<usize>()
+    }
+
+    /// As [`Log::memory_bytes`], but as if readers that keep up had read everything: what they
+    /// have not taken yet they will have in an instant.
+    pub fn settled_bytes(&self) -> usize {
+        let state = self.state.lock();
+        let lagging = || state.readers.iter().filter(|reader| !reader.keeps_up);
+        let wanted = state.wanted(lagging().map(|reader| reader.position));
+        let copied: usize = lagging().map(|reader| reader.copied).sum();
+        state.chunks.memory_bytes_behind(wanted) + copied
     }
 
     /// How many cursors are open.
@@ -525,18 +538,19 @@ impl State {
     }
 
     /// Releases what neither a reader nor the backlog wants.
-    fn trim(&mut self) {
+    /// The first byte wanted by readers at these positions, or for the backlog.
+    fn wanted(&self, readers: impl Iterator<Item = u64>) -> u64 {
         let end = self.chunks.end();
-        let slowest = self
-            .readers
-            .iter()
-            .map(|reader| reader.position)
-            .min()
-            .unwrap_or(end);
-        let wanted = match self.backlog {
+        let slowest = readers.min().unwrap_or(end);
+        match self.backlog {
             Some((size, created)) => slowest.min(end.saturating_sub(size).max(created)),
             None => slowest,
-        };
+        }
+    }
+
+    fn trim(&mut self) {
+        let end = self.chunks.end();
+        let wanted = self.wanted(self.readers.iter().map(|reader| reader.position));
         self.chunks.release(wanted);
         if self.readers.is_empty() && self.backlog.is_none() {
             self.chunks.reset(end);

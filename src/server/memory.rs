@@ -139,7 +139,7 @@ impl Memory for Arc<Parts> {
         MemoryReport {
             peak: peak.max(a.allocated),
             startup: self.startup_memory.load(Ordering::Relaxed),
-            log: self.engine.log.memory_bytes() as u64,
+            log: self.engine.log.settled_bytes() as u64,
             allocated: a.allocated,
             active: a.active,
             allocator_resident: a.resident,

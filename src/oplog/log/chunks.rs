@@ -84,6 +84,20 @@ impl Chunks {
         sealed + self.tail.capacity() + spare + self.sealed.capacity() * size_of::<Chunk>()
     }
 
+    /// Bytes of memory that [`Chunks::release`] would leave.
+    pub fn memory_bytes_behind(&self, offset: u64) -> usize {
+        let ended = |chunk: &&Chunk| chunk.end() <= offset;
+        let mut kept = self.memory_bytes();
+        for chunk in self.sealed.iter().take_while(ended) {
+            kept -= chunk.bytes.len() + SHARED_BYTES;
+        }
+        let reused = |chunk: &Chunk| chunk.bytes.len() == self.chunk_bytes;
+        if self.spare.is_none() && self.sealed.iter().take_while(ended).any(reused) {
+            kept += self.chunk_bytes;
+        }
+        kept
+    }
+
     /// Size of the next chunk: what a lagging reader keeps beyond the backlog is not cut small.
     fn next_size(&self) -> usize {
         let kept = usize::try_from(self.end() - self.first()).unwrap_or(usize::MAX);

@@ -43,6 +43,8 @@ pub struct Cursor {
     position: u64,
     /// The log does not know yet how far this cursor has come.
     holds: bool,
+    /// What the log has been told, see [`Cursor::keeps_up`].
+    keeps_up: bool,
     for_aof: bool,
     sleeper: Sleeper,
 }
@@ -55,6 +57,7 @@ impl Cursor {
             id,
             position,
             holds: false,
+            keeps_up: false,
             for_aof,
             sleeper,
         }
@@ -107,6 +110,19 @@ impl Cursor {
     pub fn let_go(&mut self) {
         if std::mem::take(&mut self.holds) {
             self.log.state.lock().moved(self.id, self.position);
+        }
+    }
+
+    /// Tells whether this reader takes what comes as soon as it comes. One that does is left out of
+    /// [`Log::settled_bytes`]; at first none does.
+    pub fn keeps_up(&mut self, keeps_up: bool) {
+        if self.keeps_up == keeps_up {
+            return;
+        }
+        self.keeps_up = keeps_up;
+        let mut state = self.log.state.lock();
+        if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == self.id) {
+            reader.keeps_up = keeps_up;
         }
     }
 

@@ -313,6 +313,36 @@ fn what_a_reader_has_copied_of_the_tail_counts_until_it_lets_go() {
 }
 
 #[test]
+fn a_reader_that_keeps_up_is_settled_before_it_has_read() {
+    let log = Log::new();
+    log.backlog_create(10_000);
+    let mut quick = log.reader_at_end().unwrap();
+    quick.keeps_up(true);
+    let mut slow = log.reader_at_end().unwrap();
+    let read = |cursor: &mut Cursor| {
+        drop(cursor.try_read_holding(usize::MAX));
+        cursor.let_go();
+    };
+    let write = || (0..100).for_each(|i| _ = append(&log, 0, &format!("{i:0500}")));
+    for _ in 0..3 {
+        write();
+        assert!(log.settled_bytes() >= 50_000);
+        read(&mut slow);
+        let settled = log.settled_bytes();
+        assert!(settled < 25_000 && log.memory_bytes() > 50_000, "{settled}");
+        read(&mut quick);
+        assert_eq!(
+            (log.settled_bytes(), log.memory_bytes()),
+            (settled, settled)
+        );
+    }
+    write();
+    read(&mut slow);
+    quick.keeps_up(false);
+    assert_eq!(log.settled_bytes(), log.memory_bytes());
+}
+
+#[test]
 fn a_large_append_lies_between_its_neighbours() {
     let log = Log::new();
     let mut cursor = log.reader_at_end().unwrap();

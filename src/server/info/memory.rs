@@ -36,6 +36,8 @@ pub struct Used {
     allocator: AllocatorStats,
     resident: u64,
     log: u64,
+    /// The log without what replicas that keep up have in an instant.
+    settled_log: u64,
 }
 
 impl Used {
@@ -53,13 +55,14 @@ impl Used {
                 break;
             }
         }
+        used.settled_log = used.log.min(parts.engine.log.settled_bytes() as u64);
         used
     }
 }
 
 /// `# Memory`, with what was in use before the reply was begun.
 pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
-    let (a, resident, log) = (&used.allocator, used.resident, used.log);
+    let (a, resident, log) = (&used.allocator, used.resident, used.settled_log);
     let settings = parts.engine.config.settings();
     let peak = parts
         .peak_memory
@@ -96,8 +99,8 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
         settings.memory.maxmemory_policy.as_str(),
     );
     fragmentation(a, resident, out);
-    let lagging = lagging_of(log, &settings);
-    line(out, "mem_not_counted_for_evict", lagging);
+    let not_counted = lagging_of(used.log, &settings);
+    line(out, "mem_not_counted_for_evict", not_counted);
     line(out, "mem_replication_backlog", log);
     line(out, "mem_total_replication_buffers", log);
     let held = &parts.replication.reservoir.size;
@@ -111,7 +114,7 @@ pub fn memory(parts: &Parts, used: &Used, out: &mut String) {
     let read_by_replicas = if replicas.iter().all(|r| r.client.is_killed()) {
         0
     } else {
-        lagging
+        lagging_of(log, &settings)
     };
     line(out, "mem_clients_slaves", read_by_replicas);
     line(out, "mem_clients_normal", clients_bytes(parts));

@@ -433,6 +433,7 @@ impl Feed {
             let Some(cursor) = &mut self.cursor else {
                 return Ok(());
             };
+            cursor.keeps_up(!stuck);
             if !stuck {
                 cursor.let_go();
             }
