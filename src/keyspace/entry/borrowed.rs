@@ -190,9 +190,12 @@ impl<'a> EntryRef<'a> {
     pub fn prefetch_value(self) {
         /// Enough for the processor to see that one line after the other is read.
         const LINES: usize = 4;
+        /// A collection is searched, by steps too irregular for the processor to run ahead.
+        const MORE_LINES: usize = 8;
         match self.kind() {
             Kind::Int | Kind::Inline => {}
-            kind => prefetch(self.area_value(kind).address(), LINES),
+            Kind::Heap => prefetch(self.area_value(Kind::Heap).address(), LINES),
+            kind => prefetch(self.area_value(kind).address(), MORE_LINES),
         }
     }
 

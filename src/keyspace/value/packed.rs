@@ -20,13 +20,16 @@ mod block;
 mod elem;
 mod probe;
 mod slim;
+mod strides;
 
 pub use block::{Block, size_class};
+use elem::int13;
 pub use elem::{Elem, MAX_EXPIRY_MS, int_text_len};
 pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, expiry_of, read, span, strip_expiry};
 pub(in crate::keyspace::value) use probe::Probe;
 pub use slim::{Slim, View, ViewMut};
 use smallvec::SmallVec;
+use strides::Strides;
 
 /// Length of the count in front of the elements.
 const COUNT: usize = 4;
@@ -51,6 +54,19 @@ fn skip(bytes: &[u8], at: usize, head: u8) -> usize {
     match head {
         0..0x80 => at + 1 + usize::from(head),
         _ => at + span(bytes.get(at..).unwrap_or_default()),
+    }
+}
+
+/// The element at `at` and the place after it, if it is one of the two short forms of integers.
+#[inline]
+fn short_int(bytes: &[u8], at: usize) -> Option<(Elem<'static>, usize)> {
+    match *bytes.get(at)? {
+        head @ 0x80..0xC0 => Some((Elem::Int(i64::from(head & 0x3F)), at + 1)),
+        head @ 0xC0..0xE0 => {
+            let low = *bytes.get(at + 1)?;
+            Some((Elem::Int(int13(head, low)), at + 2))
+        }
+        _ => None,
     }
 }
 
@@ -156,21 +172,53 @@ impl Packed {
     /// The index of the first element equal to `elem` among those whose index is a multiple of
     /// `STRIDE` (2: the fields of a hash), and its position.
     pub fn find<'e, const STRIDE: usize>(&self, elem: impl Into<Elem<'e>>) -> Option<(usize, Pos)> {
-        let wanted = Probe::new(elem.into());
+        self.find_from::<STRIDE>(self.first(), &Probe::new(elem.into()))
+    }
+
+    /// As [`Packed::find`], from a position on: indexes are counted from there.
+    #[inline]
+    pub(in crate::keyspace::value) fn find_from<const STRIDE: usize>(
+        &self,
+        from: Pos,
+        wanted: &Probe<'_>,
+    ) -> Option<(usize, Pos)> {
         let bytes = self.block.bytes();
-        let (mut at, mut index) = (COUNT, 0);
+        let mut strides = Strides::<STRIDE>::default();
+        let (mut at, mut index) = (from.0, 0);
         while let Some(&head) = bytes.get(at) {
             if wanted.may_begin(head) && wanted.begins(bytes.get(at..).unwrap_or_default()) {
                 return Some((index, Pos(at)));
             }
-            at = skip(bytes, at, head);
-            for _ in 1..STRIDE {
-                let head = bytes.get(at).copied()?;
-                at = skip(bytes, at, head);
-            }
+            at = strides.next(bytes, at, head)?;
             index += STRIDE;
         }
         None
+    }
+
+    /// Goes from the pair at `from` to the first for which `is_passed` is false, or to the end. It
+    /// is shown where each begins, the first byte there, and the second element.
+    #[inline]
+    pub(in crate::keyspace::value) fn pass_pairs(
+        &self,
+        from: Pos,
+        mut is_passed: impl FnMut(Pos, u8, Elem<'_>) -> bool,
+    ) -> Pos {
+        let bytes = self.block.bytes();
+        let mut at = from.0;
+        while let Some(&head) = bytes.get(at) {
+            let second = skip(bytes, at, head);
+            let Some((elem, next)) = short_int(bytes, second).or_else(|| {
+                let (elem, rest) = read(bytes.get(second..)?)?;
+                Some((elem, bytes.len() - rest.len()))
+            }) else {
+                break;
+            };
+            if !is_passed(Pos(at), head, elem) {
+                break;
+            }
+            at = next;
+        }
+        Pos(at)
     }
 
     /// Where a position lies that was further back, since elements before it have been removed;

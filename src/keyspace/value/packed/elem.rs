@@ -314,14 +314,18 @@ pub(in crate::keyspace::value) fn read(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> 
     }
 }
 
+/// The integer of two bytes.
+#[inline]
+pub(super) fn int13(head: u8, low: u8) -> i64 {
+    // Shifted up to the sign bit and back down to extend the sign of 13 bits.
+    let raw = u16::from(head & 0x1F) << 8 | u16::from(low);
+    i64::from((raw << 3) as i16 >> 3)
+}
+
 /// What [`read`] reads, in its rarer forms.
 fn read_long(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> {
     let (int, rest) = match *buf {
-        [head @ 0xC0..=0xDF, low, ref rest @ ..] => {
-            // Shifted up to the sign bit and back down to extend the sign of 13 bits.
-            let raw = u16::from(head & 0x1F) << 8 | u16::from(low);
-            (i64::from((raw << 3) as i16 >> 3), rest)
-        }
+        [head @ 0xC0..=0xDF, low, ref rest @ ..] => (int13(head, low), rest),
         [head @ 0xE0..=0xEF, low, ref rest @ ..] => {
             return string(rest, usize::from(head & 0x0F) << 8 | usize::from(low));
         }

@@ -4,8 +4,6 @@
 //! double, so that reading it is not parsing it. The mark keeps the bytes from being taken for
 //! the text of an integer. A zero loses its sign, as it does in Redis's listpack.
 
-use std::cmp::Ordering;
-
 use super::super::packed::{self, Elem, Packed, Pos, Probe};
 
 /// Marks a score that is not an integer.
@@ -99,41 +97,44 @@ pub fn find(packed: &Packed, member: &[u8]) -> Option<Found> {
     })
 }
 
-/// Finds a member, and the place among the others where it belongs with this score, in one walk.
+/// Finds a member, and the place among the others where it belongs with this score.
 fn locate(packed: &Packed, member: &[u8], score: f64) -> (Option<Found>, Pos) {
     let wanted = Probe::new(Elem::Bytes(member));
-    let (mut found, mut place) = (None, None);
-    let (mut pos, mut rank) = (packed.first(), 0);
-    loop {
-        let score_pos = packed.next(pos);
-        let Some((other, next)) = packed.read(score_pos) else {
-            return (found, place.unwrap_or(pos));
-        };
-        if found.is_none() && packed.is_at(pos, &wanted) {
-            let score = score_of(other);
-            let at = pos;
+    let passes = |pos, other| comes_first(packed, pos, other, (score, member));
+    let (mut found, mut rank) = (None, 0);
+    let at = packed.pass_pairs(packed.first(), |pos, head, other| {
+        let other = score_of(other);
+        if wanted.may_begin(head) && packed.is_at(pos, &wanted) {
+            let (score, at) = (other, pos);
             found = Some(Found { rank, score, at });
-        } else if place.is_none() && !comes_first(packed, pos, score_of(other), (score, member)) {
-            place = Some(pos);
+            return false;
         }
-        if let (Some(_), Some(place)) = (found, place) {
-            return (found, place);
-        }
-        (pos, rank) = (next, rank + 1);
+        rank += 1;
+        passes(pos, other)
+    });
+    if found.is_some() {
+        let after = packed.next(packed.next(at));
+        let place = packed.pass_pairs(after, |pos, _, other| passes(pos, score_of(other)));
+        return (found, place);
     }
+    let found = packed.find_from::<2>(at, &wanted).and_then(|(index, at)| {
+        let (_, score, _) = read(packed, at)?;
+        let rank = rank + index / 2;
+        Some(Found { rank, score, at })
+    });
+    (found, at)
 }
 
 /// Whether the element at `pos`, of score `other`, comes before another one.
 #[inline]
 fn comes_first(packed: &Packed, pos: Pos, other: f64, (score, member): (f64, &[u8])) -> bool {
     // Scores decide alone until one is equal, so members are read only then.
-    match other.partial_cmp(&score) {
-        Some(Ordering::Less) => true,
-        Some(Ordering::Equal) => packed
-            .read(pos)
-            .is_some_and(|(other, _)| other.to_bytes(&mut itoa::Buffer::new()) < member),
-        _ => false,
+    if other != score {
+        return other < score;
     }
+    packed
+        .read(pos)
+        .is_some_and(|(other, _)| other.to_bytes(&mut itoa::Buffer::new()) < member)
 }
 
 /// Gives a member a score if it is there or, if not, `may_add` allows it. The score it had, and
