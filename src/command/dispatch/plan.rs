@@ -64,27 +64,30 @@ impl Engine {
             if alone && !plan.requests.is_empty() {
                 break;
             }
-            let mut p = Planned {
-                command,
-                first_key: 0,
-                hash: 0,
-                shards: ShardMask::NONE,
-                several: (0, 0),
-            };
+            let mut shards = ShardMask::NONE;
+            let (mut first_key, mut hash, mut several) = (0, 0, (0, 0));
             match locks {
                 Locks::Nothing | Locks::Own => {}
-                Locks::All => p.shards = ShardMask::ALL,
+                Locks::All => shards = ShardMask::ALL,
                 Locks::Keys => {
                     if let Some(c) = command {
                         let from = plan.hashes.len() as u32;
-                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
+                        (first_key, hash) = add_keys(c, args, &mut shards, |hash| {
                             plan.hashes.push(hash);
                         });
-                        p.several = (from, plan.hashes.len() as u32);
+                        several = (from, plan.hashes.len() as u32);
                     }
                 }
             }
-            plan.requests.push(p);
+            // Put together where it stays: a processor that is to copy as a whole what it has just
+            // written in pieces waits for them.
+            plan.requests.push(Planned {
+                command,
+                first_key,
+                hash,
+                shards,
+                several,
+            });
             if alone {
                 break;
             }
