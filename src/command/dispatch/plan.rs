@@ -64,30 +64,27 @@ impl Engine {
             if alone && !plan.requests.is_empty() {
                 break;
             }
-            let mut shards = ShardMask::NONE;
-            let (mut first_key, mut hash, mut several) = (0, 0, (0, 0));
+            let mut p = Planned {
+                command,
+                first_key: 0,
+                hash: 0,
+                shards: ShardMask::NONE,
+                several: (0, 0),
+            };
             match locks {
                 Locks::Nothing | Locks::Own => {}
-                Locks::All => shards = ShardMask::ALL,
+                Locks::All => p.shards = ShardMask::ALL,
                 Locks::Keys => {
                     if let Some(c) = command {
                         let from = plan.hashes.len() as u32;
-                        (first_key, hash) = add_keys(c, args, &mut shards, |hash| {
+                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
                             plan.hashes.push(hash);
                         });
-                        several = (from, plan.hashes.len() as u32);
+                        p.several = (from, plan.hashes.len() as u32);
                     }
                 }
             }
-            // Put together where it stays: a processor that is to copy as a whole what it has just
-            // written in pieces waits for them.
-            plan.requests.push(Planned {
-                command,
-                first_key,
-                hash,
-                shards,
-                several,
-            });
+            plan.requests.push(p);
             if alone {
                 break;
             }
