@@ -68,7 +68,8 @@ struct Options {
     /// Divides the number of keys, for a quick look.
     #[arg(long, default_value_t = 1)]
     scale_down: u64,
-    /// Of the commands of `types` and the loads of `fullsync`, only those whose names contain this.
+    /// Of the commands of `types` and the loads of `memory` and `fullsync`, only those whose names
+    /// contain this; other scenarios run whole.
     #[arg(long)]
     only: Option<String>,
     /// Seconds after which a full sync that does not end is given up.
@@ -108,6 +109,11 @@ struct Bench {
 }
 
 impl Bench {
+    /// Whether figures of this command or load were asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only))
+    }
+
     /// The depths of pipelines that were asked for, or these.
     fn depths_or(&self, usual: &[usize]) -> Vec<usize> {
         match self.depths.as_slice() {

@@ -537,7 +537,6 @@ impl State {
         }
     }
 
-    /// Releases what neither a reader nor the backlog wants.
     /// The first byte wanted by readers at these positions, or for the backlog.
     fn wanted(&self, readers: impl Iterator<Item = u64>) -> u64 {
         let end = self.chunks.end();
@@ -548,6 +547,7 @@ impl State {
         }
     }
 
+    /// Releases what neither a reader nor the backlog wants.
     fn trim(&mut self) {
         let end = self.chunks.end();
         let wanted = self.wanted(self.readers.iter().map(|reader| reader.position));

@@ -114,7 +114,7 @@ pub fn per_item(bench: &Bench) -> Outcome<Vec<Figure>> {
     const WARM_UP: u64 = 500;
     const SETTLING: Duration = Duration::from_millis(1500);
     let mut all = Vec::new();
-    for load in LOADS {
+    for load in LOADS.iter().filter(|load| bench.wants(load.name)) {
         // A fresh server each time: what a flush leaves behind is not an item's.
         let mut figure = Figure::named(load.name)
             .lower("bytes")

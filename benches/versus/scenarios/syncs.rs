@@ -217,14 +217,6 @@ impl SyncFigures {
     }
 }
 
-/// Whether figures of this load were asked for.
-fn is_wanted(bench: &Bench, load: &str) -> bool {
-    bench
-        .only
-        .as_ref()
-        .is_none_or(|o| load.contains(o.as_str()))
-}
-
 /// A full sync of about 1 GB while clients write, or mostly read.
 pub fn full_sync(bench: &Bench) -> Outcome<Vec<Figure>> {
     let keys = bench.scaled(1_000_000);
@@ -237,7 +229,7 @@ pub fn full_sync(bench: &Bench) -> Outcome<Vec<Figure>> {
     ];
     let mut figures = Vec::new();
     for (load, batches, count) in loads {
-        if !is_wanted(bench, load) {
+        if !bench.wants(load) {
             continue;
         }
         // Several replicas get one data set if the primary waits for all of them.

@@ -169,8 +169,7 @@ pub fn common(bench: &Bench) -> Outcome<Vec<Figure>> {
         prepare(s)?;
     }
     let mut all = Vec::new();
-    let wanted = |name: &str| bench.only.as_ref().is_none_or(|only| name.contains(only));
-    for (name, encode_one) in COMMANDS.iter().filter(|(name, _)| wanted(name)) {
+    for (name, encode_one) in COMMANDS.iter().filter(|(name, _)| bench.wants(name)) {
         let (ready, other) = able(servers, *encode_one)?;
         // At 16 the kernel's share of the shortest commands is beyond half; 64 tells more of what
         // the command itself costs.

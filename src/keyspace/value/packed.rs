@@ -23,7 +23,6 @@ mod slim;
 mod strides;
 
 pub use block::{Block, size_class};
-use elem::int13;
 pub use elem::{Elem, MAX_EXPIRY_MS, int_text_len};
 pub(in crate::keyspace::value) use elem::{Encoded, OUTSIDE, expiry_of, read, span, strip_expiry};
 pub(in crate::keyspace::value) use probe::Probe;
@@ -54,19 +53,6 @@ fn skip(bytes: &[u8], at: usize, head: u8) -> usize {
     match head {
         0..0x80 => at + 1 + usize::from(head),
         _ => at + span(bytes.get(at..).unwrap_or_default()),
-    }
-}
-
-/// The element at `at` and the place after it, if it is one of the two short forms of integers.
-#[inline]
-fn short_int(bytes: &[u8], at: usize) -> Option<(Elem<'static>, usize)> {
-    match *bytes.get(at)? {
-        head @ 0x80..0xC0 => Some((Elem::Int(i64::from(head & 0x3F)), at + 1)),
-        head @ 0xC0..0xE0 => {
-            let low = *bytes.get(at + 1)?;
-            Some((Elem::Int(int13(head, low)), at + 2))
-        }
-        _ => None,
     }
 }
 
@@ -206,17 +192,13 @@ impl Packed {
         let bytes = self.block.bytes();
         let mut at = from.0;
         while let Some(&head) = bytes.get(at) {
-            let second = skip(bytes, at, head);
-            let Some((elem, next)) = short_int(bytes, second).or_else(|| {
-                let (elem, rest) = read(bytes.get(second..)?)?;
-                Some((elem, bytes.len() - rest.len()))
-            }) else {
+            let Some((elem, rest)) = bytes.get(skip(bytes, at, head)..).and_then(read) else {
                 break;
             };
             if !is_passed(Pos(at), head, elem) {
                 break;
             }
-            at = next;
+            at = bytes.len() - rest.len();
         }
         Pos(at)
     }

@@ -286,6 +286,33 @@ pub(in crate::keyspace::value) fn span(buf: &[u8]) -> usize {
     }
 }
 
+/// As [`span`], by the first byte alone; 0 where that does not say it, or seldom comes.
+#[inline]
+pub(super) fn short_span(head: u8) -> u8 {
+    SHORT_SPAN
+        .get(usize::from(head))
+        .copied()
+        .unwrap_or_default()
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "worked out by the compiler, which refuses an index that is out of bounds"
+)]
+const SHORT_SPAN: [u8; 256] = {
+    let mut spans = [0; 256];
+    let mut head = 0;
+    while head < STR12 as usize {
+        spans[head] = match head {
+            0..0x80 => head as u8 + 1,
+            0x80..0xC0 => 1,
+            _ => 2,
+        };
+        head += 1;
+    }
+    spans
+};
+
 fn span_long(buf: &[u8]) -> usize {
     match *buf {
         [head @ 0xE0..=0xEF, low, ..] => 2 + (usize::from(head & 0x0F) << 8 | usize::from(low)),
@@ -310,22 +337,18 @@ pub(in crate::keyspace::value) fn read(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> 
     match *buf {
         [len @ 0..=0x7F, ref rest @ ..] => string(rest, usize::from(len)),
         [head @ 0x80..=0xBF, ref rest @ ..] => Some((Elem::Int(i64::from(head & 0x3F)), rest)),
+        [head @ 0xC0..=0xDF, low, ref rest @ ..] => {
+            // Shifted up to the sign bit and back down to extend the sign of 13 bits.
+            let raw = u16::from(head & 0x1F) << 8 | u16::from(low);
+            Some((Elem::Int(i64::from((raw << 3) as i16 >> 3)), rest))
+        }
         _ => read_long(buf),
     }
-}
-
-/// The integer of two bytes.
-#[inline]
-pub(super) fn int13(head: u8, low: u8) -> i64 {
-    // Shifted up to the sign bit and back down to extend the sign of 13 bits.
-    let raw = u16::from(head & 0x1F) << 8 | u16::from(low);
-    i64::from((raw << 3) as i16 >> 3)
 }
 
 /// What [`read`] reads, in its rarer forms.
 fn read_long(buf: &[u8]) -> Option<(Elem<'_>, &[u8])> {
     let (int, rest) = match *buf {
-        [head @ 0xC0..=0xDF, low, ref rest @ ..] => (int13(head, low), rest),
         [head @ 0xE0..=0xEF, low, ref rest @ ..] => {
             return string(rest, usize::from(head & 0x0F) << 8 | usize::from(low));
         }

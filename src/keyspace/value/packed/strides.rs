@@ -5,32 +5,7 @@
 //! next step is as long as the last, which a comparison confirms; the processor predicts that, too,
 //! and reads on meanwhile. A walk past fifty names that come from counting takes half the time.
 
-use super::elem::span;
-
-/// Lengths of elements by their first byte; 0 where more than that byte has to be looked at, or
-/// where such elements are rare.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "worked out by the compiler, which refuses an index that is out of bounds"
-)]
-const LENGTHS: [u8; 256] = {
-    let mut lengths = [0; 256];
-    let mut head = 0;
-    while head < 0xE0 {
-        lengths[head] = match head {
-            0..0x80 => head as u8 + 1,
-            0x80..0xC0 => 1,
-            _ => 2,
-        };
-        head += 1;
-    }
-    lengths
-};
-
-#[inline]
-fn length(head: u8) -> u8 {
-    LENGTHS.get(usize::from(head)).copied().unwrap_or_default()
-}
+use super::elem::{short_span, span};
 
 /// Steps of one element, or of two.
 #[derive(Default)]
@@ -49,12 +24,12 @@ impl<const ELEMENTS: usize> Strides<ELEMENTS> {
     /// element is missing.
     #[inline]
     pub fn next(&mut self, bytes: &[u8], at: usize, head: u8) -> Option<usize> {
-        let first = length(head);
+        let first = short_span(head);
         if first == self.first && first > 0 {
             if ELEMENTS == 1 {
                 return Some(at + self.step);
             }
-            let second = length(bytes.get(at + self.half).copied()?);
+            let second = short_span(bytes.get(at + self.half).copied()?);
             if second == self.second && second > 0 {
                 return Some(at + self.step);
             }
@@ -67,11 +42,11 @@ impl<const ELEMENTS: usize> Strides<ELEMENTS> {
     fn measure(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
         let rest = bytes.get(at..)?;
         let half = Some(span(rest)).filter(|half| *half > 0)?;
-        self.first = length(*rest.first()?);
+        self.first = short_span(*rest.first()?);
         let mut step = half;
         if ELEMENTS == 2 {
             let rest = rest.get(half..)?;
-            self.second = length(*rest.first()?);
+            self.second = short_span(*rest.first()?);
             step += span(rest);
         }
         (self.half, self.step) = std::hint::black_box((half, step));
