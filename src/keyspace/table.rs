@@ -10,7 +10,8 @@
 //!
 //! - A segment is an open-addressed array in robin-hood order: an entry's home is its tag scaled
 //!   to the array, entries stand sorted by tag at or behind their home. A lookup compares 16-bit
-//!   tags before it touches an entry, and ends at the first greater tag.
+//!   tags before it touches an entry, and ends at the first greater tag. What is removed leaves a
+//!   tombstone there rather than moving its neighbours.
 //! - A segment grows by 32 slots, and by moving slots alone (homes follow from tags): a large one
 //!   that grew by insertions is full to between 0.95 and 0.98, one that room was made for may be
 //!   emptier. At 2048 slots it splits in two by the next bit of the hash:
@@ -274,6 +275,9 @@ impl Table {
                         None => return,
                     },
                 }
+                if seg.clear_tombstones() {
+                    continue;
+                }
             }
             self.make_room(id);
         }
@@ -351,7 +355,7 @@ impl Table {
         let expire_ms = entry.as_ref().expire_ms();
         self.timed -= usize::from(entry.as_ref().next_field_expiry().is_some());
         seg.forget_expiry(expire_ms);
-        seg.shrink();
+        seg.tidy();
         self.len -= 1;
         self.sizes.remove(entry.as_ref().size_class());
         if expire_ms.is_some() {

@@ -1,20 +1,26 @@
 //! One segment of a table: slots in tag order, in chunks of which the last may be a short one.
 //!
+//! An entry that is taken out leaves a tombstone where closing the gap would move others: a slot
+//! with its tag and no pointer. It keeps its place in the order, and is the place of the next
+//! entry whose tag comes there. So a key that comes and goes, as the list of a queue does, moves
+//! nothing, though slots are nearly all taken.
+//!
 //! `unsafe` is expected here: a chunk's length follows from its place and the segment's slots, so
 //! its pointer alone is kept.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::cell::Cell;
+mod layout;
+
+use std::cmp::Ordering;
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use super::super::entry::{Entry, EntryRef, prefetch};
+#[cfg(test)]
+pub(super) use layout::LAYOUTS;
+pub(super) use layout::with_scratch;
 
 /// Slots in a whole chunk.
 pub(super) const CHUNK_SLOTS: usize = 128;
-/// Slots come in multiples of this, which makes the last chunk a multiple of 256 bytes and 1024 at
-/// most: exact size classes, whose runs of pages are of one length and so can follow each other.
-const STEP_SLOTS: usize = 32;
 /// Chunks in a segment that is about to split.
 const MAX_CHUNKS: usize = 16;
 /// Slots in a segment that is about to split.
@@ -29,30 +35,12 @@ const LOAD_NUM: usize = 47;
 const LOAD_DEN: usize = 48;
 
 pub(super) const TAG_SHIFT: u32 = 48;
-pub(super) const POINTER_MASK: usize = (1 << TAG_SHIFT) - 1;
+/// Entries are aligned, so that the lowest bit is none of a pointer's.
+pub(super) const POINTER_MASK: usize = (1 << TAG_SHIFT) - 1 - TOMBSTONE;
+/// In place of a pointer, this makes a slot a tombstone.
+const TOMBSTONE: usize = 1;
 
 pub(super) type Slot = *mut u8;
-
-thread_local! {
-    /// Where a thread puts the slots of a segment that is laid out anew.
-    static SCRATCH: Cell<Vec<Slot>> = const { Cell::new(Vec::new()) };
-}
-
-#[cfg(test)]
-thread_local! {
-    /// How often this thread has laid a segment out.
-    pub(super) static LAYOUTS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Gives `f` room for the slots of a segment, which a thread keeps for the next time.
-pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Vec<Slot>) -> T) -> T {
-    // Without it where a thread ends, or within such an `f`: then there is new room.
-    let mut room = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    let result = f(&mut room);
-    room.clear();
-    let _ = SCRATCH.try_with(|scratch| scratch.set(room));
-    result
-}
 
 #[inline]
 pub(super) fn tag_of(slot: Slot) -> usize {
@@ -62,6 +50,22 @@ pub(super) fn tag_of(slot: Slot) -> usize {
 #[inline]
 pub(super) fn pointer_of(slot: Slot) -> Option<NonNull<u8>> {
     NonNull::new(slot.map_addr(|a| a & POINTER_MASK))
+}
+
+/// Whether there is no entry: nothing at all, or a tombstone.
+#[inline]
+fn is_vacant(slot: Slot) -> bool {
+    slot.addr() & POINTER_MASK == 0
+}
+
+#[inline]
+fn is_tombstone(slot: Slot) -> bool {
+    is_vacant(slot) && !slot.is_null()
+}
+
+#[inline]
+fn tombstone_of(slot: Slot) -> Slot {
+    ptr::without_provenance_mut(slot.addr() & !POINTER_MASK | TOMBSTONE)
 }
 
 #[inline]
@@ -103,6 +107,7 @@ pub(super) struct Segment {
     pub(super) len: u32,
     /// Slots are given back when no more entries than this are left.
     shrinks_at: u32,
+    tombstones: u32,
     /// Bits of the hash, behind the shard's, that all entries here share.
     pub(super) depth: u32,
     /// Entries that have an expiry.
@@ -119,29 +124,6 @@ fn chunk_len(slots: usize, i: usize) -> usize {
     slots.saturating_sub(i * CHUNK_SLOTS).min(CHUNK_SLOTS)
 }
 
-fn chunk_layout(len: usize) -> Layout {
-    // SAFETY: a power of two, and at most `CHUNK_SLOTS` slots.
-    unsafe { Layout::from_size_align_unchecked(len * size_of::<Slot>(), align_of::<Slot>()) }
-}
-
-/// Slots that take so many entries and one more without being crowded.
-fn slots_for(len: usize) -> usize {
-    let least = ((len + 1) * LOAD_DEN).div_ceil(LOAD_NUM);
-    least.next_multiple_of(STEP_SLOTS)
-}
-
-/// Slots without which sorted entries have no room: from the home of each on there must be as many
-/// as it and those behind it are.
-fn least_slots_for(sorted: &[Slot]) -> usize {
-    let left = (1..=sorted.len()).rev();
-    let least = sorted.iter().zip(left).map(|(&slot, left)| {
-        let tag = tag_of(slot);
-        // The home of a tag is its share of the slots but for the slack.
-        (left << 16).saturating_sub(tag * SLACK) / ((1 << 16) - tag)
-    });
-    least.max().unwrap_or(0).next_multiple_of(STEP_SLOTS)
-}
-
 impl Segment {
     /// A segment without any slots, to be laid out.
     pub(super) fn new(depth: u32) -> Segment {
@@ -150,36 +132,12 @@ impl Segment {
             slots: 0,
             len: 0,
             shrinks_at: u32::MAX,
+            tombstones: 0,
             depth,
             volatile: 0,
             earliest_ms: i64::MAX,
             fields_ms: i64::MAX,
         }
-    }
-
-    /// Gives the segment so many slots. What they hold is anybody's guess.
-    fn set_slots(&mut self, slots: usize) {
-        let before = self.slots();
-        for (i, chunk) in self.chunks.iter_mut().enumerate() {
-            let (had, wanted) = (chunk_len(before, i), chunk_len(slots, i));
-            if had == wanted {
-                continue;
-            }
-            if let Some(p) = chunk.take() {
-                // SAFETY: it was allocated with this length, and nothing points at it.
-                unsafe { dealloc(p.as_ptr().cast(), chunk_layout(had)) };
-            }
-            if wanted > 0 {
-                let layout = chunk_layout(wanted);
-                // SAFETY: the size is not zero. Zeros are empty slots.
-                let p = unsafe { alloc_zeroed(layout) };
-                match NonNull::new(p) {
-                    Some(p) => *chunk = Some(p.cast()),
-                    None => handle_alloc_error(layout),
-                }
-            }
-        }
-        self.slots = slots as u32;
     }
 
     /// The slots of chunk `i`; none behind the last.
@@ -266,11 +224,12 @@ impl Segment {
             for (at, &slot) in all.iter().enumerate().skip(within) {
                 let t = tag_of(slot);
                 if t >= tag {
-                    if t > tag {
+                    if t > tag || slot.is_null() {
                         return None;
                     }
-                    // SAFETY: a slot that is not null owns a live entry.
-                    let entry = unsafe { EntryRef::from_raw(pointer_of(slot)?) };
+                    let Some(p) = pointer_of(slot) else { continue };
+                    // SAFETY: a slot with a pointer owns a live entry.
+                    let entry = unsafe { EntryRef::from_raw(p) };
                     if wanted(entry) {
                         return Some((chunk * CHUNK_SLOTS + at, entry));
                     }
@@ -301,7 +260,7 @@ impl Segment {
     #[inline]
     pub(super) fn prefetch_slot(&self, at: usize) {
         if let Some(p) = pointer_of(self.get(at)) {
-            // SAFETY: a slot that is not null owns a live entry.
+            // SAFETY: a slot with a pointer owns a live entry.
             unsafe { EntryRef::from_raw(p) }.prefetch();
         }
     }
@@ -309,21 +268,28 @@ impl Segment {
     /// Puts `slot` in its place by tag; gives it back if there is no room behind it.
     pub(super) fn insert(&mut self, slot: Slot) -> Result<usize, Slot> {
         let tag = tag_of(slot);
-        let at = self.place_for(tag);
-        let free = self.free_from(at);
-        if free >= self.slots() {
-            return Err(slot);
+        let home = self.home(tag);
+        let mut at = self.place_for(home, tag);
+        if at > home && is_tombstone(self.get(at - 1)) {
+            // Its tag is not greater.
+            at -= 1;
+            self.tombstones -= 1;
+        } else {
+            let free = self.free_from(at);
+            if free >= self.slots() {
+                return Err(slot);
+            }
+            self.tombstones -= u32::from(is_tombstone(self.get(free)));
+            self.move_up(at, free);
         }
-        self.move_up(at, free);
         self.put(at, slot);
         self.len += 1;
         Ok(at)
     }
 
-    /// Where a new slot of this tag goes: the first slot that is empty or has a greater tag. The
-    /// number of slots if there is none.
-    fn place_for(&self, tag: usize) -> usize {
-        let home = self.home(tag);
+    /// Where a new slot of this tag goes, from its home on: the first slot that is empty, has a
+    /// greater tag, or is a tombstone of this one. The number of slots if there is none.
+    fn place_for(&self, home: usize, tag: usize) -> usize {
         let (mut chunk, mut within) = (home / CHUNK_SLOTS, home % CHUNK_SLOTS);
         loop {
             let all = self.chunk(chunk);
@@ -332,7 +298,12 @@ impl Segment {
             }
             within = pass_lower(all, within, tag);
             let rest = all.get(within..).unwrap_or_default();
-            if let Some(n) = rest.iter().position(|s| s.is_null() || tag_of(*s) > tag) {
+            let ends = |s: Slot| match tag_of(s).cmp(&tag) {
+                Ordering::Less => s.is_null(),
+                Ordering::Equal => is_vacant(s),
+                Ordering::Greater => true,
+            };
+            if let Some(n) = rest.iter().position(|s| ends(*s)) {
                 return chunk * CHUNK_SLOTS + within + n;
             }
             chunk += 1;
@@ -340,7 +311,7 @@ impl Segment {
         }
     }
 
-    /// The first empty slot from `from` on; the number of slots if there is none.
+    /// The first slot from `from` on without an entry; the number of slots if there is none.
     fn free_from(&self, from: usize) -> usize {
         let (mut chunk, mut within) = (from / CHUNK_SLOTS, from % CHUNK_SLOTS);
         loop {
@@ -350,10 +321,10 @@ impl Segment {
             }
             // Nearly all are taken: eight at a time, without a look at where they end.
             let (groups, _) = rest.as_chunks::<8>();
-            let empty = |group: &[Slot; 8]| group.iter().any(|s| s.is_null());
+            let empty = |group: &[Slot; 8]| group.iter().any(|s| is_vacant(*s));
             let passed = groups.iter().position(empty).unwrap_or(groups.len()) * 8;
             let mut near = rest.iter().skip(passed);
-            if let Some(n) = near.position(|s| s.is_null()) {
+            if let Some(n) = near.position(|s| is_vacant(*s)) {
                 return chunk * CHUNK_SLOTS + within + passed + n;
             }
             chunk += 1;
@@ -361,7 +332,7 @@ impl Segment {
         }
     }
 
-    /// Moves the slots from `at` up to `free`, which is empty, up by one: within each chunk at
+    /// Moves the slots from `at` up to `free`, which has no entry, up by one: within each chunk at
     /// once, for in a segment that is nearly full they are many.
     fn move_up(&mut self, at: usize, free: usize) {
         let mut to = free;
@@ -380,64 +351,26 @@ impl Segment {
         }
     }
 
-    /// Takes out the slot at `at` and closes the gap.
+    /// Takes out the slot at `at`. [`Segment::tidy`] is to follow.
     pub(super) fn take(&mut self, at: usize) -> Slot {
         let taken = self.get(at);
-        let end = self.run_end(at + 1);
-        self.move_down(at, end);
-        self.put(end - 1, ptr::null_mut());
         self.len -= 1;
+        let behind = self.get(at + 1);
+        if !behind.is_null() && self.home(tag_of(behind)) != at + 1 {
+            // A search for what stands behind comes by here.
+            self.put(at, tombstone_of(taken));
+            self.tombstones += 1;
+            return taken;
+        }
+        self.put(at, ptr::null_mut());
+        // Tombstones in front of it have served their purpose.
+        let mut end = at;
+        while end > 0 && is_tombstone(self.get(end - 1)) {
+            end -= 1;
+            self.put(end, ptr::null_mut());
+            self.tombstones -= 1;
+        }
         taken
-    }
-
-    /// The first slot from `from` on that is empty or holds an entry at its home; the number of
-    /// slots if there is none.
-    fn run_end(&self, from: usize) -> usize {
-        let (mut chunk, mut within) = (from / CHUNK_SLOTS, from % CHUNK_SLOTS);
-        loop {
-            let rest = self.chunk(chunk).get(within..).unwrap_or_default();
-            if rest.is_empty() {
-                return self.slots();
-            }
-            let first = chunk * CHUNK_SLOTS + within;
-            let ends = |(n, s): (usize, &Slot)| s.is_null() || self.home(tag_of(*s)) == first + n;
-            if let Some(n) = rest.iter().enumerate().position(ends) {
-                return first + n;
-            }
-            chunk += 1;
-            within = 0;
-        }
-    }
-
-    /// Moves the slots behind `at` and in front of `end` down by one, within each chunk at once.
-    fn move_down(&mut self, at: usize, end: usize) {
-        let mut to = at;
-        while to + 1 < end {
-            let (chunk, within) = (to / CHUNK_SLOTS, to % CHUNK_SLOTS);
-            let last = (end - 1).min(chunk * CHUNK_SLOTS + CHUNK_SLOTS - 1);
-            if last == to {
-                let moved = self.get(to + 1);
-                self.put(to, moved);
-                to += 1;
-                continue;
-            }
-            self.chunk_mut(chunk)
-                .copy_within(within + 1..=last % CHUNK_SLOTS, within);
-            to = last;
-        }
-    }
-
-    /// Moves all slots that are taken to the end of `all`, in tag order. What stays behind is
-    /// anybody's guess until the segment is laid out.
-    pub(super) fn drain_into(&mut self, all: &mut Vec<Slot>) {
-        all.reserve(self.len as usize);
-        for i in 0..MAX_CHUNKS {
-            // Few slots are empty, so that most go in long runs.
-            for taken in self.chunk(i).split(|s| s.is_null()) {
-                all.extend_from_slice(taken);
-            }
-        }
-        self.len = 0;
     }
 
     /// All slots, in tag order, gaps among them.
@@ -445,101 +378,30 @@ impl Segment {
         (0..MAX_CHUNKS).flat_map(|i| self.chunk(i).iter().copied())
     }
 
-    /// Lays sorted slots out with room for one more, over more slots than that takes if their tags
-    /// crowd. `false` if they crowd so much towards the end that a whole segment has no room behind
-    /// their homes; then nothing has been laid out.
-    #[must_use]
-    pub(super) fn lay_out(&mut self, sorted: &[Slot]) -> bool {
-        self.lay_out_over(sorted, slots_for(sorted.len()))
-    }
-
-    /// Lays the slots that were drained from a full segment out over more of them. `false` if it
-    /// cannot grow; then nothing has been laid out.
-    #[must_use]
-    pub(super) fn lay_out_grown(&mut self, sorted: &[Slot]) -> bool {
-        let slots = self.slots();
-        slots < MAX_SLOTS && self.lay_out_over(sorted, slots + STEP_SLOTS)
-    }
-
-    /// Gives slots back if the entries would fit into half of them.
-    ///
-    /// They may not come to much where tags crowd, as those that are left do while somebody removes
-    /// keys in the order of a walk. It is tried again when half of these have gone, not for each.
-    pub(super) fn shrink(&mut self) {
-        if self.len > self.shrinks_at || !self.is_sparse() {
-            return;
-        }
-        with_scratch(|sorted| {
-            self.drain_into(sorted);
-            let fits = self.lay_out(sorted);
-            debug_assert!(fits, "they fit into the slots they were in");
-        });
-        if self.is_sparse() {
-            self.shrinks_at = self.len / 2;
-        }
-    }
-
-    fn is_sparse(&self) -> bool {
-        self.slots() > 2 * STEP_SLOTS && self.len as usize * 2 + 2 * STEP_SLOTS < self.slots()
-    }
-
-    fn lay_out_over(&mut self, sorted: &[Slot], slots: usize) -> bool {
-        #[cfg(test)]
-        LAYOUTS.set(LAYOUTS.get() + 1);
-        let mut slots = slots.min(MAX_SLOTS);
-        loop {
-            self.set_slots(slots);
-            if self.place(sorted) {
-                self.len = sorted.len() as u32;
-                self.shrinks_at = u32::MAX;
-                return true;
+    /// Looks at `most` slots from `from` on: tags do not fall, nothing is empty between an entry and
+    /// its home, and with all of them what is counted is there.
+    #[cfg(test)]
+    pub(super) fn assert_order(&self, from: usize, most: usize) {
+        let (mut empty, mut last) = (None, 0);
+        for at in (from..self.slots()).take(most) {
+            let slot = self.get(at);
+            if slot.is_null() {
+                empty = Some(at);
+                continue;
             }
-            if slots == MAX_SLOTS {
-                for i in 0..MAX_CHUNKS {
-                    self.chunk_mut(i).fill(ptr::null_mut());
-                }
-                return false;
-            }
-            slots = (slots + STEP_SLOTS).max(least_slots_for(sorted));
-            slots = slots.min(MAX_SLOTS);
+            assert!(tag_of(slot) >= last, "tags fall at {at}");
+            last = tag_of(slot);
+            let home = self.home(last);
+            assert!(
+                home <= at && empty.is_none_or(|e| home > e),
+                "a gap before {at}"
+            );
         }
-    }
-
-    /// Puts sorted slots where they belong, and nothing elsewhere. `false` if there is no room.
-    fn place(&mut self, sorted: &[Slot]) -> bool {
-        let scale = self.slots() - SLACK;
-        let mut rest = sorted;
-        let mut next = 0;
-        for i in 0..self.slots().div_ceil(CHUNK_SLOTS) {
-            let first = i * CHUNK_SLOTS;
-            let chunk = self.chunk_mut(i);
-            chunk.fill(ptr::null_mut());
-            let mut placed = 0;
-            for &slot in rest {
-                let at = ((tag_of(slot) * scale) >> 16).max(next);
-                let Some(place) = chunk.get_mut(at - first) else {
-                    break;
-                };
-                *place = slot;
-                next = at + 1;
-                placed += 1;
-            }
-            rest = rest.get(placed..).unwrap_or_default();
+        if most >= self.slots() && from == 0 {
+            let count = |f: fn(Slot) -> bool| self.all().filter(|s| f(*s)).count();
+            assert_eq!(count(is_tombstone), self.tombstones as usize);
+            assert_eq!(count(|s| !is_vacant(s)), self.len as usize);
         }
-        rest.is_empty()
-    }
-
-    /// Lays the slots out for so many entries, if there is less room, and if they can be.
-    pub(super) fn widen(&mut self, len: usize) {
-        let (before, wanted) = (self.slots(), slots_for(len).min(MAX_SLOTS));
-        if wanted <= before {
-            return;
-        }
-        with_scratch(|sorted| {
-            self.drain_into(sorted);
-            let fits = self.lay_out_over(sorted, wanted) || self.lay_out_over(sorted, before);
-            debug_assert!(fits, "they fit into the slots they were in");
-        });
     }
 
     pub(super) fn note_expiry(&mut self, expire_ms: Option<i64>) {
