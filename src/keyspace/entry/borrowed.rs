@@ -185,17 +185,39 @@ impl<'a> EntryRef<'a> {
     }
 
     /// Asks the processor for what a look at the value begins with, where it lies outside of the
-    /// entry. Worth it once the entry has come.
+    /// entry. Worth it once the entry has come. Whether there is more to ask for: first by
+    /// [`EntryRef::prefetch_last`], then by [`EntryRef::prefetch_end`].
     #[inline]
-    pub fn prefetch_value(self) {
+    pub fn prefetch_value(self) -> bool {
         /// Enough for the processor to see that one line after the other is read.
         const LINES: usize = 4;
         /// A collection is searched, by steps too irregular for the processor to run ahead.
         const MORE_LINES: usize = 8;
         match self.kind() {
             Kind::Int | Kind::Inline => {}
-            Kind::Heap => prefetch(self.area_value(Kind::Heap).address(), LINES),
+            kind @ (Kind::Heap | Kind::Stream) => prefetch(self.area_value(kind).address(), LINES),
             kind => prefetch(self.area_value(kind).address(), MORE_LINES),
+        }
+        self.kind() == Kind::Stream
+    }
+
+    /// Asks the processor for the last block of a stream, which additions go to. Worth it once the
+    /// value has come.
+    #[inline]
+    pub fn prefetch_last(self) {
+        const LINES: usize = 3;
+        if let ValueRef::Stream(stream) = self.value() {
+            prefetch(stream.last_address(), LINES);
+        }
+    }
+
+    /// Asks the processor for where the last block of a stream ends. Worth it once that block has
+    /// come.
+    #[inline]
+    pub fn prefetch_end(self) {
+        const LINES: usize = 2;
+        if let ValueRef::Stream(stream) = self.value() {
+            prefetch(stream.end_address(), LINES);
         }
     }
 

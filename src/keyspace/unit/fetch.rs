@@ -4,7 +4,8 @@
 //!
 //! What a lookup reads lies in three places, each of which names the next: the slots of the table,
 //! the entry, and for most types a value outside of it. All slots are asked for, then all entries,
-//! then all values, so that the fetches of a unit overlap.
+//! then all values, so that the fetches of a unit overlap. What is added to a stream goes to a
+//! place two steps further, to which the same applies.
 
 use smallvec::SmallVec;
 
@@ -108,8 +109,13 @@ impl<'a> Unit<'a> {
                 pos
             });
         }
-        for entry in entries.into_iter().flatten() {
-            entry.prefetch_value();
+        let entries = entries.into_iter().flatten();
+        let more = entries
+            .clone()
+            .fold(false, |more, entry| entry.prefetch_value() | more);
+        if more {
+            entries.clone().for_each(EntryRef::prefetch_last);
+            entries.for_each(EntryRef::prefetch_end);
         }
     }
 

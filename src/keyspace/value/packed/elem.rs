@@ -22,6 +22,7 @@
 //!    one.
 
 use crate::base::num;
+use crate::base::text::same;
 
 /// Marks an element that a page keeps outside of itself.
 pub(in crate::keyspace::value) const OUTSIDE: u8 = 0xF6;
@@ -235,9 +236,10 @@ impl<'a> Encoded<'a> {
 
     /// Whether `encoded` begins with this very element.
     pub fn begins(&self, encoded: &[u8]) -> bool {
-        encoded
-            .strip_prefix(self.head())
-            .is_some_and(|rest| rest.starts_with(self.body))
+        let parts = encoded
+            .get(..self.len())
+            .and_then(|own| own.split_at_checked(usize::from(self.head_len)));
+        parts.is_some_and(|(head, body)| same(head, self.head()) && same(body, self.body))
     }
 
     /// Writes it to the front of `out` and returns what is left of it. `out` is long enough:

@@ -174,6 +174,11 @@ impl Block {
         }
     }
 
+    /// Where its entries end, for a prefetch.
+    pub fn end_address(&self) -> *const u8 {
+        self.bytes.as_ptr().wrapping_add(self.bytes.len())
+    }
+
     /// What the ids count from.
     pub fn base(&self) -> StreamId {
         self.base

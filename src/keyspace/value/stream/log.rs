@@ -1,25 +1,25 @@
-//! The entries of a stream: blocks on a tree, and what is known of them all.
+//! The entries of a stream: their blocks, and what is known of them all.
 //!
 //! - `first_id` and `newest` are ids of entries that are there, or `0-0` when there are none.
 //! - `last_id` is at least the id of every entry that is there. It is not always greater than
 //!   those of deleted ones (`XSETID`): an addition clears deleted ones out of its way.
-//! - `radix` counts the blocks on the tree, each by its base, which never changes.
+//! - `radix` counts the blocks, each by its base, which never changes.
 
 use std::sync::Arc;
 
 use super::block::{Block, Item, Raw};
+use super::blocks::{Blocks, Which};
 use super::group::Group;
 use super::id::StreamId;
-use super::radix::{Keys, Radix};
+use super::radix::Radix;
 use super::range::Range;
 use super::{StreamLimits, Trim, Until};
-use crate::keyspace::value::btree::{By, First, Last, Tree, Walk};
 use crate::keyspace::value::packed::Elem;
 
 /// The entries of a stream.
 #[derive(Clone, Default)]
 pub struct Entries {
-    pub(super) blocks: Tree<StreamId, Arc<Block>>,
+    pub(super) blocks: Blocks,
     /// The size of Redis's tree of the same blocks.
     radix: Radix,
     pub(super) last_id: StreamId,
@@ -37,25 +37,10 @@ fn pairs<'a>(texts: &'a [&'a [u8]]) -> impl Iterator<Item = (Elem<'a>, Elem<'a>)
     })
 }
 
-impl Keys for Tree<StreamId, Arc<Block>> {
-    fn split(&self, is_left: impl Fn(StreamId) -> bool) -> (Option<StreamId>, Option<StreamId>) {
-        let base = |walk: &Walk<'_, StreamId, Arc<Block>>| walk.current().map(|b| b.base());
-        let mut walk = self.walk(&mut By(|base: &StreamId| is_left(*base)));
-        let found = base(&walk);
-        if found.is_some_and(&is_left) {
-            walk.forward();
-            return (found, base(&walk));
-        }
-        // A separator may lie well below the first block of its level.
-        walk.backward();
-        (base(&walk), found)
-    }
-}
-
 impl Entries {
     /// How many there are.
     pub fn len(&self) -> u64 {
-        self.blocks.len()
+        self.blocks.entries()
     }
 
     /// Whether there are none.
@@ -95,24 +80,22 @@ impl Entries {
 
     /// The entry of an id.
     pub fn get(&self, id: StreamId) -> Option<Raw<'_>> {
-        self.blocks
-            .find(&mut By(|base: &StreamId| *base <= id))?
-            .find(id)
+        self.blocks.get(Which::Of(id))?.find(id)
     }
 
     /// The blocks in order.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
-        let mut walk: Walk<'_, StreamId, Arc<Block>> = self.blocks.walk(&mut First);
+        let mut walk = self.blocks.walk(Which::First);
         std::iter::from_fn(move || {
             let block = walk.current()?;
             walk.forward();
-            Some(&**block)
+            Some(block)
         })
     }
 
     /// The id of the first entry, deleted ones counted; `None` if there is none.
     pub fn first_or_deleted(&self) -> Option<StreamId> {
-        let block = self.blocks.find(&mut First)?;
+        let block = self.blocks.get(Which::First)?;
         block.raws().next().map(|raw| raw.id)
     }
 
@@ -123,34 +106,32 @@ impl Entries {
         let text_bytes = texts.iter().map(|text| text.len()).sum();
         let names = pairs(texts).map(|(name, _)| name);
         let count = texts.len() / 2;
-        let radix = &mut self.radix;
-        self.blocks.edit(&mut Last, |level, i| {
-            let mut item = Item {
-                id,
-                count,
-                same: true,
-                deleted: false,
-            };
-            if let Some(block) = level.leaf_mut(i) {
-                if !block.is_full(limits, text_bytes) {
-                    let block = Arc::make_mut(block);
-                    item.same = block.names_count() == count && block.has_names(names);
-                    block.append(item, pairs(texts));
-                    let live = block.live();
-                    level.set_count(i, live);
-                    return;
-                }
-                // Somebody else who holds it keeps it as it is.
-                if let Some(block) = Arc::get_mut(block) {
-                    block.shrink();
-                }
+        let mut item = Item {
+            id,
+            count,
+            same: true,
+            deleted: false,
+        };
+        match self.blocks.last_mut() {
+            Some(block) if !block.is_full(limits, text_bytes) => {
+                let block = Arc::make_mut(block);
+                item.same = block.names_count() == count && block.has_names(names);
+                block.append(item, pairs(texts));
             }
-            let mut block = Block::new(id, names);
-            block.append(item, pairs(texts));
-            radix.appended(level.leaf(i).map(|block| block.base()), id);
-            let at = if level.is_empty() { 0 } else { i + 1 };
-            level.insert_leaf(at, id, Arc::new(block), 1);
-        });
+            last => {
+                // Somebody else who holds it keeps it as it is.
+                let base = last.map(|full| {
+                    if let Some(full) = Arc::get_mut(full) {
+                        full.shrink();
+                    }
+                    full.base()
+                });
+                self.radix.appended(base, id);
+                let mut block = Block::new(id, names);
+                block.append(item, pairs(texts));
+                self.blocks.push(block);
+            }
+        }
         if self.len() == 1 {
             self.first_id = id;
         }
@@ -161,17 +142,15 @@ impl Entries {
 
     /// Clears deleted entries whose ids are not below that of an addition. Whether that is enough.
     fn make_way(&mut self, id: StreamId) -> bool {
-        while let Some(block) = self.blocks.find(&mut Last).filter(|b| b.last() >= id) {
+        while let Some(block) = self.blocks.last().filter(|b| b.last() >= id) {
             if block.deleted() == 0 {
                 return false;
             }
-            let gone = self.blocks.edit(&mut Last, |level, i| {
-                let block = level.leaf_mut(i)?;
-                if block.live() == 0 {
-                    return level.remove_leaf(i);
+            let gone = self.blocks.edit(Which::Last, |block| {
+                if block.live() > 0 {
+                    *block = Arc::new(block.compacted());
                 }
-                *block = Arc::new(block.compacted());
-                None
+                block.live() > 0
             });
             self.forget(gone);
         }
@@ -188,19 +167,13 @@ impl Entries {
     /// Deletes an entry, which is there.
     pub(super) fn delete(&mut self, id: StreamId) {
         let mut before = None;
-        let gone = self
-            .blocks
-            .edit(&mut By(|base: &StreamId| *base <= id), |level, i| {
-                let block = level.leaf_mut(i)?;
-                if block.live() == 1 {
-                    return level.remove_leaf(i);
-                }
-                let block = Arc::make_mut(block);
-                before = block.delete(id);
-                let live = block.live();
-                level.set_count(i, live);
-                None
-            });
+        let gone = self.blocks.edit(Which::Of(id), |block| {
+            let stays = block.live() > 1;
+            if stays {
+                before = Arc::make_mut(block).delete(id);
+            }
+            stays
+        });
         self.forget(gone);
         self.max_deleted_id = self.max_deleted_id.max(id);
         if self.is_empty() {
@@ -226,7 +199,7 @@ impl Entries {
     /// where that stops only if it is to be exact. Returns how many went.
     pub(super) fn trim(&mut self, trim: Trim) -> u64 {
         let mut deleted = 0;
-        while let Some(block) = self.blocks.find(&mut First) {
+        while let Some(block) = self.blocks.get(Which::First) {
             let (len, live) = (self.len(), block.live());
             if matches!(trim.until, Until::Length(most) if len <= most) {
                 break;
@@ -239,9 +212,7 @@ impl Entries {
                 Until::Id(least) => block.last() < least,
             };
             if whole {
-                let gone = self
-                    .blocks
-                    .edit(&mut First, |level, i| level.remove_leaf(i));
+                let gone = self.blocks.edit(Which::First, |_| false);
                 self.forget(gone);
                 deleted += live;
                 continue;
@@ -262,19 +233,15 @@ impl Entries {
     /// Deletes entries of the first block.
     fn trim_block(&mut self, until: Until) -> u64 {
         let len = self.len();
-        self.blocks.edit(&mut First, |level, i| {
-            let Some(block) = level.leaf_mut(i) else {
-                return 0;
-            };
-            let block = Arc::make_mut(block);
-            let marked = block.delete_front(|id, marked| match until {
+        let mut deleted = 0;
+        self.blocks.edit(Which::First, |block| {
+            deleted = Arc::make_mut(block).delete_front(|id, marked| match until {
                 Until::Length(most) => len - marked <= most,
                 Until::Id(least) => id >= least,
             });
-            let live = block.live();
-            level.set_count(i, live);
-            marked
-        })
+            true
+        });
+        deleted
     }
 
     /// Whether an entry that was deleted by its id may lie at or after `from`.
@@ -336,17 +303,13 @@ impl Entries {
             return false;
         }
         let first_id = first.id;
-        let before = self.blocks.find(&mut Last).map(|block| block.base());
+        let before = self.blocks.last().map(Block::base);
         if before >= Some(block.base()) || !self.make_way(first_id) {
             return false;
         }
-        let (base, live) = (block.base(), block.live());
-        let last = self.blocks.find(&mut Last).map(|block| block.base());
-        self.radix.appended(last, base);
-        self.blocks.edit(&mut Last, |level, i| {
-            let at = if level.is_empty() { 0 } else { i + 1 };
-            level.insert_leaf(at, base, Arc::new(block), live);
-        });
+        let last = self.blocks.last().map(Block::base);
+        self.radix.appended(last, block.base());
+        self.blocks.push(block);
         true
     }
 

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`id`] | ids and their texts |
 //! | [`block`] | neighbouring entries in one piece of memory |
-//! | [`log`] | all entries: a tree of blocks |
+//! | [`blocks`] | the blocks: a tree, and the last one beside it |
+//! | [`log`] | all entries, and what is known of them |
 //! | [`radix`] | how large Redis's tree of these blocks is |
 //! | [`range`] | reading them in either direction |
 //! | [`group`] | a consumer group: its consumers, what is pending |
@@ -16,6 +17,7 @@
 //! trimming removes the same entries.
 
 pub mod block;
+pub mod blocks;
 pub mod group;
 pub mod id;
 pub mod log;
@@ -135,6 +137,18 @@ impl Stream {
         Arc::as_ptr(&self.inner).cast()
     }
 
+    /// Where its last block begins, for a prefetch; null if there is none.
+    pub fn last_address(&self) -> *const u8 {
+        let last = self.inner.entries.blocks.last();
+        last.map_or(std::ptr::null(), |block| std::ptr::from_ref(block).cast())
+    }
+
+    /// Where its last block ends, for a prefetch; null if there is none.
+    pub fn end_address(&self) -> *const u8 {
+        let last = self.inner.entries.blocks.last();
+        last.map_or(std::ptr::null(), Block::end_address)
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         usize::try_from(self.inner.entries.len()).unwrap_or(usize::MAX)
@@ -161,7 +175,7 @@ impl Stream {
     pub fn effort(&self) -> usize {
         const ENOUGH: usize = 1000;
         let entries = &self.inner.entries;
-        let blocks = entries.blocks.leaves_up_to(ENOUGH).unwrap_or(ENOUGH);
+        let blocks = entries.blocks.count_up_to(ENOUGH);
         let first = self
             .groups()
             .next()

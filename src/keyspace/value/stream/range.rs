@@ -1,14 +1,12 @@
 //! Entries between two ids, in either direction.
 
-use std::sync::Arc;
-
 use super::block::{Block, Raw, Raws};
+use super::blocks::{Blocks, Steps, Which};
 use super::id::StreamId;
-use crate::keyspace::value::btree::{By, Tree, Walk};
 
 /// The entries between two ids, both included, that are not deleted.
 pub struct Range<'a> {
-    walk: Walk<'a, StreamId, Arc<Block>>,
+    walk: Steps<'a>,
     from: StreamId,
     to: StreamId,
     place: Place<'a>,
@@ -31,14 +29,14 @@ struct Noted<'a> {
 
 impl<'a> Range<'a> {
     pub(super) fn new(
-        tree: &'a Tree<StreamId, Arc<Block>>,
+        blocks: &'a Blocks,
         from: StreamId,
         to: StreamId,
         reverse: bool,
     ) -> Range<'a> {
         let begin = if reverse { to } else { from };
-        let walk = tree.walk(&mut By(|base: &StreamId| *base <= begin));
-        let block = walk.current().map(|block| &**block);
+        let walk = blocks.walk(Which::Of(begin));
+        let block = walk.current();
         let place = if reverse {
             Place::Backward(block.map(Noted::new))
         } else {
@@ -67,7 +65,7 @@ impl<'a> Range<'a> {
                 }
             }
             self.walk.forward();
-            *raws = self.walk.current().map(|block| block.raws());
+            *raws = self.walk.current().map(Block::raws);
         }
     }
 
@@ -90,7 +88,7 @@ impl<'a> Range<'a> {
                 }
             }
             self.walk.backward();
-            *noted = self.walk.current().map(|block| Noted::new(block));
+            *noted = self.walk.current().map(Noted::new);
         }
     }
 }
