@@ -6,18 +6,30 @@ use std::sync::Arc;
 use crate::Outcome;
 
 /// A small fast generator; its numbers are the same in every run.
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    drawn: u64,
+}
 
 impl Rng {
     /// From a seed.
     pub fn new(seed: u64) -> Rng {
-        Rng(seed)
+        Rng {
+            state: seed,
+            drawn: 0,
+        }
+    }
+
+    /// How many numbers it has given.
+    pub fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     /// The next 64 bits (SplitMix64).
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.drawn += 1;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
