@@ -275,7 +275,7 @@ impl Table {
                         None => return,
                     },
                 }
-                if seg.clear_tombstones() {
+                if seg.make_way() {
                     continue;
                 }
             }

@@ -378,8 +378,8 @@ impl Segment {
         (0..MAX_CHUNKS).flat_map(|i| self.chunk(i).iter().copied())
     }
 
-    /// Looks at `most` slots from `from` on: tags do not fall, nothing is empty between an entry and
-    /// its home, and with all of them what is counted is there.
+    /// Looks at `most` slots from `from` on: tags do not fall, nothing is empty between an entry
+    /// and its home, and with all of them what is counted is there.
     #[cfg(test)]
     pub(super) fn assert_order(&self, from: usize, most: usize) {
         let (mut empty, mut last) = (None, 0);

@@ -110,12 +110,21 @@ impl Segment {
         self.lay_out_over(sorted, slots_for(sorted.len()))
     }
 
-    /// Rids the segment of its tombstones. `false` if there was none, and so nothing was done.
-    pub(in crate::keyspace::table) fn clear_tombstones(&mut self) -> bool {
+    /// Rids the segment of its tombstones, where there is no room behind some place, and gives it
+    /// more slots for those to come. `false` if there was none, and so nothing was done.
+    pub(in crate::keyspace::table) fn make_way(&mut self) -> bool {
+        let len = self.len as usize;
+        self.clear_tombstones(slots_for(len + len / TOMBSTONE_SHARE))
+    }
+
+    /// Rids the segment of its tombstones, and lets it grow by a step if it has fewer slots than
+    /// this. `false` if there was none, and so nothing was done.
+    fn clear_tombstones(&mut self, enough: usize) -> bool {
         if self.tombstones == 0 {
             return false;
         }
-        let (slots, shrinks_at) = (self.slots(), self.shrinks_at);
+        let (before, shrinks_at) = (self.slots(), self.shrinks_at);
+        let slots = before.max((before + STEP_SLOTS).min(enough));
         self.lay_out_again(|seg, sorted| seg.lay_out_over(sorted, slots));
         self.shrinks_at = shrinks_at;
         true
@@ -152,7 +161,7 @@ impl Segment {
                 self.shrinks_at = self.len / 2;
             }
         } else if self.tombstones as usize * TOMBSTONE_SHARE > self.slots() {
-            self.clear_tombstones();
+            self.clear_tombstones(0);
         }
     }
 

@@ -13,7 +13,8 @@
 //! - Equal elements are equal bytes.
 //! - Adding and removing at either end costs O(1) amortised. The room in front never makes the
 //!   allocation larger than its entries' size class, but for what a removal at the front left,
-//!   and that is at most half of it.
+//!   and that is at most half of it. (A list that has become empty keeps its room: it is about to
+//!   go, and its room with it.)
 
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ pub struct Listpack {
 impl Default for Listpack {
     fn default() -> Self {
         Listpack {
-            block: Block::concat(&[&[0; HEADER]]),
+            block: Block::zeroed(HEADER),
         }
     }
 }
@@ -202,6 +203,11 @@ impl Listpack {
 
     /// Adds an element at one end.
     pub fn push(&mut self, end: End, entry: &Entry<'_>) {
+        if self.count() == 0 {
+            self.block = Block::zeroed(HEADER + entry.size());
+            self.write_at(0, entry);
+            return self.set_count(1);
+        }
         match end {
             End::Head => self.push_front(entry),
             End::Tail => self.push_back(entry),
@@ -282,9 +288,15 @@ impl Listpack {
 
     /// Removes the `count` elements between two offsets.
     fn remove(&mut self, from: usize, to: usize, count: usize) {
-        let gap = self.gap();
-        self.set_count(self.count().saturating_sub(count));
-        if from > 0 {
+        let (gap, left) = (self.gap(), self.count().saturating_sub(count));
+        if left == 0 && self.block.is_shared() {
+            *self = Listpack::default();
+            return;
+        }
+        self.set_count(left);
+        if left == 0 {
+            self.set_field(0, self.block.used() - HEADER);
+        } else if from > 0 {
             self.block.splice(HEADER + gap + from, to - from, 0);
         } else {
             let gap = (gap + to).min(self.block.used() - HEADER);

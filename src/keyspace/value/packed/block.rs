@@ -92,6 +92,14 @@ impl Block {
         block
     }
 
+    /// A block whose body is so many zeros.
+    pub fn zeroed(used: usize) -> Block {
+        let block = Block::uninit(used);
+        // SAFETY: the body has room for so many bytes.
+        unsafe { ptr::write_bytes(block.body(), 0, used) };
+        block
+    }
+
     /// One owner, header written, body not yet: every caller writes all of it before returning.
     fn uninit(used: usize) -> Block {
         let layout = layout(used);
