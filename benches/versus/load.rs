@@ -25,8 +25,10 @@ const WARM_UP: Duration = Duration::from_millis(400);
 pub struct Throughput {
     /// Requests answered in a second.
     pub per_second: f64,
-    /// Microseconds of the server's processor time for each.
+    /// Microseconds of the server's processor time for each,
     pub cpu_us: f64,
+    /// and of it those that the kernel took.
+    pub kernel_us: f64,
 }
 
 /// Drives `server` with `connections` connections for a time; each thread takes one of the
@@ -43,15 +45,18 @@ pub fn closed(
         std::thread::sleep(time);
         let requests = (answered() - before) as f64;
         let seconds = begun.elapsed().as_secs_f64();
-        Ok((requests, seconds, server.cpu_seconds()? - cpu))
+        let after = server.cpu_seconds()?;
+        let used = (after.all - cpu.all, after.kernel - cpu.kernel);
+        Ok((requests, seconds, used))
     });
-    let (requests, seconds, cpu) = measured?;
+    let (requests, seconds, (cpu, kernel)) = measured?;
     if requests == 0.0 {
         return Err(format!("{} answered nothing", server.name).into());
     }
     Ok(Throughput {
         per_second: requests / seconds,
         cpu_us: cpu * 1e6 / requests,
+        kernel_us: kernel * 1e6 / requests,
     })
 }
 

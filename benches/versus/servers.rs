@@ -111,6 +111,15 @@ impl Contender {
     }
 }
 
+/// Processor time of a server.
+#[derive(Clone, Copy)]
+pub struct CpuSeconds {
+    /// User and system.
+    pub all: f64,
+    /// System alone: what the kernel took for the server's calls.
+    pub kernel: f64,
+}
+
 /// A server that runs; it ends with this.
 pub struct Running {
     /// Its name in tables.
@@ -141,18 +150,21 @@ impl Running {
         Control::connect(self.port)
     }
 
-    /// Processor seconds the server has used, user and system.
-    pub fn cpu_seconds(&self) -> Outcome<f64> {
+    /// Processor seconds the server has used.
+    pub fn cpu_seconds(&self) -> Outcome<CpuSeconds> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name in brackets may hold blanks; what follows it begins with field 3.
         let (_, fields) = stat.rsplit_once(") ").ok_or("a strange /proc/pid/stat")?;
-        let ticks: u64 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|f| f.parse::<u64>().ok())
-            .sum();
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        let mut ticks = fields.split(' ').skip(11).map(str::parse::<u64>);
+        let mut seconds = || -> Outcome<f64> {
+            let ticks = ticks.next().ok_or("a short /proc/pid/stat")??;
+            Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        };
+        let (user, kernel) = (seconds()?, seconds()?);
+        Ok(CpuSeconds {
+            all: user + kernel,
+            kernel,
+        })
     }
 
     /// Resident bytes of the server.

@@ -55,16 +55,30 @@ pub fn measure(
     clients: usize,
     batches: &[Arc<Batches>],
 ) -> Outcome<(Figure, Figure)> {
-    let names = ["throughput", "server CPU"];
+    let [throughput, cpu, _] = measure_parts(bench, servers, what, clients, batches)?;
+    Ok((throughput, cpu))
+}
+
+/// As [`measure`], and of the processor time that which the kernel takes.
+fn measure_parts(
+    bench: &Bench,
+    servers: &[Running],
+    what: &str,
+    clients: usize,
+    batches: &[Arc<Batches>],
+) -> Outcome<[Figure; 3]> {
+    let names = ["throughput", "server CPU", "server CPU in the kernel"];
     let figures = bench.interleave(what, servers, &names, |server| {
         let t = closed(server, clients, batches, bench.measured())?;
-        Ok(vec![t.per_second / 1000.0, t.cpu_us])
+        Ok(vec![t.per_second / 1000.0, t.cpu_us, t.kernel_us])
     })?;
-    let mut figures = figures.into_iter();
-    let (Some(throughput), Some(cpu)) = (figures.next(), figures.next()) else {
-        return Err("a figure is missing".into());
-    };
-    Ok((throughput.higher("1000/s"), cpu.lower("us/op")))
+    let [throughput, cpu, kernel] = <[Figure; 3]>::try_from(figures)
+        .map_err(|all| format!("{} figures instead of three", all.len()))?;
+    Ok([
+        throughput.higher("1000/s"),
+        cpu.lower("us/op"),
+        kernel.lower("us/op"),
+    ])
 }
 
 /// By the number of connections, without pipelining.
@@ -102,12 +116,13 @@ pub fn by_depth(bench: &Bench) -> Outcome<Vec<Figure>> {
             ("SET", sets(&keys, depth, 64)),
         ] {
             let what = format!("{command}, pipeline {depth},");
-            let (throughput, cpu) = measure(bench, &servers, &what, CLIENTS, &batches)?;
+            let parts = measure_parts(bench, &servers, &what, CLIENTS, &batches)?;
+            let [throughput, cpu, kernel] = parts;
             if depth == 1 {
-                all.extend([throughput.bar(Bar::AtLeast(1.5)), cpu]);
+                all.extend([throughput.bar(Bar::AtLeast(1.5)), cpu, kernel]);
             } else {
                 let cpu = cpu.bar(Bar::AtMostOfValkey(0.6)).bar(Bar::AtMost(0.45));
-                all.extend([throughput.bar(Bar::AtLeast(2.2)), cpu]);
+                all.extend([throughput.bar(Bar::AtLeast(2.2)), cpu, kernel]);
             }
         }
     }
