@@ -15,7 +15,8 @@ use super::{
 /// most: exact size classes, whose runs of pages are of one length and so can follow each other.
 const STEP_SLOTS: usize = 32;
 /// A segment is laid out anew when more than one of so many slots is a tombstone: then that costs
-/// each removal a few slots, and a search passes over few that serve nobody.
+/// each removal a few slots, and a search passes over few that serve nobody. It grows by as much
+/// at most to have room for them.
 const TOMBSTONE_SHARE: usize = 8;
 
 thread_local! {
