@@ -28,6 +28,16 @@ fn keys(n: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Numbers below what it is asked for, the same in every run.
+fn dice(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (seed >> 33) % below
+    }
+}
+
 #[test]
 fn removing_what_a_walk_shows_lays_a_segment_out_a_few_times_only() {
     let mut table = Table::new(SHARD_BITS);
@@ -62,12 +72,9 @@ fn random_inserts_and_removals_agree_with_a_map() {
     let mut table = Table::new(SHARD_BITS);
     let mut model: BTreeMap<Vec<u8>, Option<i64>> = BTreeMap::new();
     let keys = keys(6000);
-    let mut seed = 7u64;
+    let mut dice = dice(7);
     for step in 0..60_000u64 {
-        seed = seed
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        let key = &keys[(seed >> 33) as usize % keys.len()];
+        let key = &keys[dice(keys.len() as u64) as usize];
         let h = hash::of(key);
         let growing = step % 20_000 < 12_000;
         match (table.find(h, key), growing) {
@@ -77,7 +84,7 @@ fn random_inserts_and_removals_agree_with_a_map() {
                 assert_eq!(model.remove(key), Some(e.as_ref().expire_ms()));
             }
             (None, true) => {
-                let expire = (seed & 1 == 0).then_some(step as i64);
+                let expire = (dice(2) == 0).then_some(step as i64);
                 table.insert(h, entry(key, expire));
                 assert_eq!(model.insert(key.clone(), expire), None);
             }
@@ -94,25 +101,47 @@ fn random_inserts_and_removals_agree_with_a_map() {
     }
 }
 
-/// Takes keys out and puts them back by chance, with a look at the slots around each.
+/// Takes keys out and puts them back by chance, with a look at the slots behind each.
 fn churn(table: &mut Table, keys: &[Vec<u8>], rounds: u32) {
-    let mut seed = 3u64;
+    let mut dice = dice(3);
     for _ in 0..rounds {
-        seed = seed
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        let key = &keys[(seed >> 33) as usize % keys.len()];
+        let key = &keys[dice(keys.len() as u64) as usize];
         let h = hash::of(key);
-        match table.find(h, key) {
+        let found = table.find(h, key);
+        match found {
             Some(pos) => drop(table.remove(pos)),
             None => table.insert(h, entry(key, None)),
         }
-        let at = table.find(h, key).map_or(0, |pos| pos.slot as usize);
-        table
-            .segments
-            .iter()
-            .for_each(|seg| seg.assert_order(at, 64));
+        let pos = found.or_else(|| table.find(h, key)).unwrap();
+        let segments = table.segments.iter();
+        segments.for_each(|seg| seg.assert_order(pos.slot as usize, 64));
     }
+}
+
+#[test]
+fn tombstones_make_a_segment_an_eighth_larger_at_most() {
+    let all = keys(1800);
+    let (stay, queues) = all.split_at(1000);
+    let mut table = Table::new(SHARD_BITS);
+    for k in stay {
+        table.insert(hash::of(k), entry(k, None));
+    }
+    let (slots, before) = (table.capacity(), segment::LAYOUTS.get());
+    // Each comes and goes at once, many more than there are slots free.
+    for k in queues.iter().cycle().take(20_000) {
+        table.insert(hash::of(k), entry(k, None));
+        let pos = table.find(hash::of(k), k).unwrap();
+        table.remove(pos).unwrap();
+    }
+    let segments = table.segments.iter();
+    segments.for_each(|seg| seg.assert_order(0, usize::MAX));
+    assert!(stay.iter().all(|k| table.find(hash::of(k), k).is_some()));
+    let (after, layouts) = (table.capacity(), segment::LAYOUTS.get() - before);
+    assert!(
+        after > slots && after <= slots + slots / 8 + 32,
+        "{slots} {after}"
+    );
+    assert!(layouts < 20_000 / 50, "{layouts}");
 }
 
 #[test]
@@ -272,13 +301,7 @@ fn the_random_entry_is_any_of_many_segments_and_of_few_that_are_left() {
     for k in &ks {
         table.insert(hash::of(k), entry(k, None));
     }
-    let mut dice = 11u64;
-    let mut below = |n: u64| {
-        dice = dice
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (dice >> 33) % n
-    };
+    let mut below = dice(11);
     let draws = 100 * ks.len();
     let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     for _ in 0..draws {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::block::Block;
 use super::id::StreamId;
 use super::radix::Keys;
-use crate::keyspace::value::btree::{By, First, Last, Tree, Walk};
+use crate::keyspace::value::btree::{By, Last, Tree, Walk};
 
 /// The blocks. Cloning them is O(1).
 #[derive(Clone, Default)]
@@ -78,7 +78,7 @@ impl Blocks {
 
     fn is_last(&self, which: Which) -> bool {
         let reached = self.last().is_none_or(|last| which.reaches(last.base()));
-        reached || self.tree.find(&mut First).is_none()
+        reached || self.tree.leaves_up_to(0).is_some()
     }
 
     /// A walk that begins at one of the blocks.
