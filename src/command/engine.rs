@@ -221,9 +221,19 @@ impl Engine {
         self.stats.worker(self.table.id_count())
     }
 
-    /// The calling thread is a worker from here on (see [`crate::keyspace::turns`]).
-    pub fn worker_begins(&self) {
-        Turns::enlist();
+    /// The calling thread is the worker of this number from here on (see
+    /// [`crate::keyspace::turns`]).
+    pub fn worker_begins(number: usize) {
+        Turns::enlist(number);
+    }
+
+    /// The worker that had better serve the connection that the calling one has just served, and
+    /// that a third, `home`, began with: a host while workers take turns, home otherwise.
+    #[inline]
+    pub fn better_worker(&self, number: usize, home: usize) -> Option<usize> {
+        let turns = &self.keyspace.turns;
+        let homeward = || (number != home && !turns.are_taken()).then_some(home);
+        turns.host().or_else(homeward)
     }
 
     /// The calling worker has done what a connection wanted for now.

@@ -73,6 +73,12 @@ impl ShardMask {
         self.0 & other.0 == other.0
     }
 
+    /// Whether a shard is in both sets.
+    #[inline]
+    pub fn meets(self, other: ShardMask) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether there is no shard in it.
     #[inline]
     pub fn is_empty(self) -> bool {
@@ -229,8 +235,9 @@ impl Keyspace {
     #[inline]
     pub fn lock(&self, mask: ShardMask) -> Locked<'_> {
         while !self.lock_all(mask) {
-            self.turns.wait();
+            self.turns.wait(mask);
         }
+        self.turns.locked(mask);
         Locked {
             keyspace: self,
             mask,

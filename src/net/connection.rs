@@ -9,11 +9,11 @@
 //! everything behind it on this connection, and nothing on any other.
 
 mod large;
+mod life;
 mod limits;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,12 +24,13 @@ use smallvec::SmallVec;
 use crate::client::Client;
 use crate::command::ctx::Suspended;
 use crate::command::dispatch::{BATCH_MAX, Ran};
-use crate::command::session::{Handover, Origin, Session};
+use crate::command::session::{Handover, Session};
 use crate::command::stats::bump;
 use crate::resp::parser::{ArgVec, Parser, ProtocolError};
 use crate::resp::reply::{Proto, Reply};
 
 pub use large::threads;
+pub use life::{Moving, serve, serve_moved};
 
 use self::limits::make_room;
 use super::transport::Transport;
@@ -47,9 +48,9 @@ pub struct Taken {
     pub unread: Vec<u8>,
 }
 
-/// One connection's own state.
-struct Connection {
-    transport: Transport,
+/// One connection's own state. `T` is its socket, registered with the worker's runtime.
+struct Connection<T = Transport> {
+    transport: T,
     session: Session,
     client: Arc<Client>,
     parser: Parser,
@@ -61,6 +62,18 @@ struct Connection {
     /// Since when more waits for the client than the soft limit allows, Unix milliseconds; 0 while
     /// it does not.
     over_soft_since_ms: i64,
+    /// The number of the worker that it began with.
+    home: usize,
+}
+
+/// How a connection's time with a worker ends.
+enum End {
+    /// It closes.
+    Closes,
+    /// Replication takes it over.
+    HandedOver,
+    /// It goes on with the worker of this number.
+    Moves(usize),
 }
 
 /// Why the pump stopped.
@@ -77,61 +90,19 @@ enum Stop {
     Close,
 }
 
-/// Serves a connection until it closes.
-pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>) {
-    let session = Session::new(
-        Arc::clone(&client),
-        Origin::Client,
-        worker.needs_no_password(),
-    );
-    let limits = worker.limits(session.authenticated);
-    let mut c = Connection {
-        transport,
-        session,
-        client: Arc::clone(&client),
-        parser: Parser::new(limits),
-        unread: Vec::new(),
-        unsent: VecDeque::new(),
-        proto: Proto::Resp2,
-        over_soft_since_ms: 0,
-    };
-    let ended = c.run(&worker).await;
-    let Connection {
-        transport,
-        mut session,
-        unread,
-        ..
-    } = c;
-    if let Ok(true) = ended
-        && let Some(handover) = session.handover.take()
-    {
-        worker
-            .takeover
-            .take(Taken {
-                transport,
-                session,
-                handover,
-                unread,
-            })
-            .await;
-    } else {
-        worker.end_session(&mut session);
-    }
-    worker.engine.clients.forget(client.id);
-}
-
 impl Connection {
-    /// Runs the connection. `Ok(true)` if it is to be handed over.
-    async fn run(&mut self, worker: &Worker) -> io::Result<bool> {
+    /// Runs the connection.
+    async fn run(&mut self, worker: &Worker) -> io::Result<End> {
         loop {
             if !self.wait_for_input(worker).await? {
-                return Ok(false);
+                return Ok(End::Closes);
             }
             if !self.read_some(worker)? {
                 continue;
             }
-            loop {
+            let elsewhere = loop {
                 let (stop, durable_at) = self.pump(worker);
+                let elsewhere = worker.engine.better_worker(worker.number, self.home);
                 let large = Connection::take_large(worker);
                 // While a large reply goes out, requests are read that nobody has looked at.
                 let read_ahead = large.is_some();
@@ -143,42 +114,45 @@ impl Connection {
                 if let Some(reply) = large
                     && !self.send_large(worker, reply).await?
                 {
-                    return Ok(false);
+                    return Ok(End::Closes);
                 }
                 let queued = worker.reply.borrow().len_bytes();
                 if !self.within_output_limit(worker, queued) {
-                    return Ok(false);
+                    return Ok(End::Closes);
                 }
                 self.send(worker)?;
                 worker.engine.worker_goes_on();
                 if !self.within_memory_limit(worker) {
-                    return Ok(false);
+                    return Ok(End::Closes);
                 }
                 match stop {
                     Stop::Drained if read_ahead => {}
-                    Stop::Drained => break,
+                    Stop::Drained => break elsewhere,
                     Stop::Close => {
                         self.flush(worker).await?;
-                        return Ok(false);
+                        return Ok(End::Closes);
                     }
                     Stop::Handover => {
                         self.flush(worker).await?;
-                        return Ok(true);
+                        return Ok(End::HandedOver);
                     }
                     Stop::Paused(ms) => {
                         let pause = self.hold_back(worker, ms);
                         // Both may have come at once: who is killed runs nothing more.
                         let goes_on = self.finish_suspended(worker, pause).await?;
                         if !goes_on || self.client.is_killed() {
-                            return Ok(false);
+                            return Ok(End::Closes);
                         }
                     }
                     Stop::Suspended(later) => {
                         if !self.finish_suspended(worker, later).await? {
-                            return Ok(false);
+                            return Ok(End::Closes);
                         }
                     }
                 }
+            };
+            if let Some(number) = elsewhere {
+                return Ok(End::Moves(number));
             }
         }
     }

@@ -41,7 +41,7 @@ accepting connections from the outside.\r\n";
 /// How long replacing sockets waits for the main thread to close the old ones.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection on its way to a worker.
+/// A socket on its way to a worker.
 #[derive(Debug)]
 pub enum Accepted {
     /// TCP.
@@ -59,6 +59,17 @@ impl Accepted {
         Ok(match self {
             Accepted::Tcp(s) => Transport::Tcp(TcpStream::from_std(s)?),
             Accepted::Unix(s) => Transport::Unix(UnixStream::from_std(s)?),
+        })
+    }
+
+    /// Takes a socket off its worker's runtime.
+    ///
+    /// # Errors
+    /// If the runtime does not let go of it.
+    pub fn from_transport(transport: Transport) -> io::Result<Accepted> {
+        Ok(match transport {
+            Transport::Tcp(s) => Accepted::Tcp(s.into_std()?),
+            Transport::Unix(s) => Accepted::Unix(s.into_std()?),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The threads that own connections: each a current-thread runtime with a `LocalSet`. A connection
-//! stays on its worker, and its commands run there.
+//! stays on its worker, and its commands run there; only where workers are in each other's way does
+//! it move to another for a while (see [`crate::keyspace::turns`]).
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -23,7 +24,7 @@ use crate::command::session::Session;
 use crate::command::stats::bump;
 use crate::resp::reply::{Proto, Reply};
 
-use super::connection::{Taken, serve, threads};
+use super::connection::{Moving, Taken, serve, serve_moved, threads};
 use super::listener::Accepted;
 use super::standstill::{Part, Standstill};
 
@@ -51,6 +52,8 @@ pub struct Input {
 
 /// What a worker's connections share.
 pub struct Worker {
+    /// Its number.
+    pub number: usize,
     /// The server.
     pub engine: Arc<Engine>,
     /// Who takes over replicas.
@@ -66,6 +69,8 @@ pub struct Worker {
     /// Replies beyond this many bytes are sent before a pipeline's end.
     pub flush_bytes: usize,
     scratch: RefCell<Scratch>,
+    /// The queues of all workers, by number.
+    queues: Vec<mpsc::WeakUnboundedSender<Task>>,
 }
 
 impl Worker {
@@ -74,12 +79,14 @@ impl Worker {
         engine: Arc<Engine>,
         takeover: Arc<dyn Takeover>,
         formatting: Handle,
+        queues: Vec<mpsc::WeakUnboundedSender<Task>>,
     ) -> Worker {
         let scratch = Scratch::new(&engine);
         let thread = &scratch.stats.thread;
         thread.store(u32::try_from(number).unwrap_or(u32::MAX), Ordering::Relaxed);
         let scratch = RefCell::new(scratch);
         Worker {
+            number,
             engine,
             takeover,
             input: RefCell::new(Input {
@@ -91,6 +98,14 @@ impl Worker {
             commits: Commits::default(),
             flush_bytes: FLUSH_BYTES,
             scratch,
+            queues,
+        }
+    }
+
+    /// Gives a connection to another worker. If there are none any more, it ends.
+    pub fn hand_on(&self, to: usize, moving: Moving) {
+        if let Some(queue) = self.queues.get(to).and_then(|q| q.upgrade()) {
+            let _ = queue.send(Task::Adopt(moving));
         }
     }
 
@@ -145,6 +160,8 @@ impl Worker {
 enum Task {
     /// Serve this connection.
     Serve(Accepted, Arc<Client>),
+    /// Go on serving this one.
+    Adopt(Moving),
     /// Stop together with all others (`DEBUG SLEEP`).
     Stop(Part),
 }
@@ -167,13 +184,16 @@ impl Workers {
         engine: &Arc<Engine>,
         takeover: &Arc<dyn Takeover>,
     ) -> io::Result<Workers> {
+        let (queues, incoming): (Vec<_>, Vec<_>) =
+            (0..count.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+        let all: Vec<_> = queues.iter().map(|q| q.downgrade()).collect();
         let mut workers = Workers {
-            queues: Vec::new(),
+            queues,
             threads: Vec::new(),
             next: 0,
         };
-        for i in 0..count.max(1) {
-            let (queue, incoming) = mpsc::unbounded_channel();
+        for (i, incoming) in incoming.into_iter().enumerate() {
+            let all = all.clone();
             let (engine, takeover) = (Arc::clone(engine), Arc::clone(takeover));
             let idle = Arc::clone(&engine);
             let runtime = Builder::new_current_thread()
@@ -185,14 +205,13 @@ impl Workers {
                 .name(format!("worker_{i}"))
                 .spawn(move || {
                     engine.host.thread_begins();
-                    engine.worker_begins();
+                    Engine::worker_begins(i);
                     let handle = formatting.handle().clone();
-                    let worker = Rc::new(Worker::new(i, engine, takeover, handle));
+                    let worker = Rc::new(Worker::new(i, engine, takeover, handle, all));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
                     // Outside of any runtime, and without waiting: the flows are shut.
                     formatting.shutdown_background();
                 })?;
-            workers.queues.push(queue);
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -237,6 +256,10 @@ async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<Task>) {
     while let Some(task) = incoming.recv().await {
         let (accepted, client) = match task {
             Task::Serve(accepted, client) => (accepted, client),
+            Task::Adopt(moving) => {
+                tokio::task::spawn_local(serve_moved(Rc::clone(&worker), moving));
+                continue;
+            }
             Task::Stop(part) => {
                 part.take().await;
                 continue;
