@@ -227,8 +227,13 @@ impl Engine {
         Turns::enlist(number);
     }
 
+    /// Whether workers take turns.
+    pub fn takes_turns(&self) -> bool {
+        self.keyspace.turns.are_taken()
+    }
+
     /// The worker that had better serve the connection that the calling one has just served, and
-    /// that a third, `home`, began with: a host while workers take turns, home otherwise.
+    /// that is another's, `home`: a host while workers take turns, home otherwise.
     #[inline]
     pub fn better_worker(&self, number: usize, home: usize) -> Option<usize> {
         let turns = &self.keyspace.turns;

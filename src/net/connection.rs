@@ -33,6 +33,7 @@ pub use large::threads;
 pub use life::{Moving, serve, serve_moved};
 
 use self::limits::make_room;
+use super::affinity::Place;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -62,8 +63,10 @@ struct Connection<T = Transport> {
     /// Since when more waits for the client than the soft limit allows, Unix milliseconds; 0 while
     /// it does not.
     over_soft_since_ms: i64,
-    /// The number of the worker that it began with.
+    /// The number of its own worker. It may be with another while workers take turns.
     home: usize,
+    /// Whether that is the right one.
+    place: Place,
 }
 
 /// How a connection's time with a worker ends.
@@ -102,7 +105,7 @@ impl Connection {
             }
             let elsewhere = loop {
                 let (stop, durable_at) = self.pump(worker);
-                let elsewhere = worker.engine.better_worker(worker.number, self.home);
+                let elsewhere = self.better_worker(worker);
                 let large = Connection::take_large(worker);
                 // While a large reply goes out, requests are read that nobody has looked at.
                 let read_ahead = large.is_some();

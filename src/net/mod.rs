@@ -3,10 +3,12 @@
 //!
 //! - [`listener`]: sockets, and who may connect.
 //! - [`worker`]: the threads that own connections.
+//! - [`affinity`]: which worker a connection is best served by.
 //! - [`connection`]: read, run, write, for one connection.
 //! - `standstill`: how all workers stop and begin again together.
 //! - [`transport`]: TCP and Unix sockets as one thing.
 
+pub mod affinity;
 pub mod connection;
 pub mod listener;
 mod standstill;

@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use rustix::net::sockopt;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -83,6 +84,14 @@ impl Transport {
         match self {
             Transport::Tcp(s) => s.try_write_vectored(bufs),
             Transport::Unix(s) => s.try_write_vectored(bufs),
+        }
+    }
+
+    /// The number of the processor that handled the latest packet of a TCP connection.
+    pub fn processor(&self) -> Option<usize> {
+        match self {
+            Transport::Tcp(s) => usize::try_from(sockopt::socket_incoming_cpu(s).ok()?).ok(),
+            Transport::Unix(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The threads that own connections: each a current-thread runtime with a `LocalSet`. A connection
-//! stays on its worker, and its commands run there; only where workers are in each other's way does
-//! it move to another for a while (see [`crate::keyspace::turns`]).
+//! stays on its worker, and its commands run there, but for two reasons to move: workers that are in
+//! each other's way (see [`crate::keyspace::turns`]), and connections of one client that have been
+//! dealt out to several (see [`super::affinity`]).
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -24,6 +25,7 @@ use crate::command::session::Session;
 use crate::command::stats::bump;
 use crate::resp::reply::{Proto, Reply};
 
+use super::affinity::{Affinity, Board};
 use super::connection::{Moving, Taken, serve, serve_moved, threads};
 use super::listener::Accepted;
 use super::standstill::{Part, Standstill};
@@ -68,6 +70,8 @@ pub struct Worker {
     pub commits: Commits,
     /// Replies beyond this many bytes are sent before a pipeline's end.
     pub flush_bytes: usize,
+    /// Which of its connections belong elsewhere.
+    pub affinity: RefCell<Affinity>,
     scratch: RefCell<Scratch>,
     /// The queues of all workers, by number.
     queues: Vec<mpsc::WeakUnboundedSender<Task>>,
@@ -80,6 +84,7 @@ impl Worker {
         takeover: Arc<dyn Takeover>,
         formatting: Handle,
         queues: Vec<mpsc::WeakUnboundedSender<Task>>,
+        board: Board,
     ) -> Worker {
         let scratch = Scratch::new(&engine);
         let thread = &scratch.stats.thread;
@@ -97,6 +102,7 @@ impl Worker {
             formatting,
             commits: Commits::default(),
             flush_bytes: FLUSH_BYTES,
+            affinity: RefCell::new(Affinity::new(board, number)),
             scratch,
             queues,
         }
@@ -187,13 +193,14 @@ impl Workers {
         let (queues, incoming): (Vec<_>, Vec<_>) =
             (0..count.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
         let all: Vec<_> = queues.iter().map(|q| q.downgrade()).collect();
+        let board = Board::new(all.len());
         let mut workers = Workers {
             queues,
             threads: Vec::new(),
             next: 0,
         };
         for (i, incoming) in incoming.into_iter().enumerate() {
-            let all = all.clone();
+            let (all, board) = (all.clone(), board.clone());
             let (engine, takeover) = (Arc::clone(engine), Arc::clone(takeover));
             let idle = Arc::clone(&engine);
             let runtime = Builder::new_current_thread()
@@ -207,7 +214,7 @@ impl Workers {
                     engine.host.thread_begins();
                     Engine::worker_begins(i);
                     let handle = formatting.handle().clone();
-                    let worker = Rc::new(Worker::new(i, engine, takeover, handle, all));
+                    let worker = Rc::new(Worker::new(i, engine, takeover, handle, all, board));
                     LocalSet::new().block_on(&runtime, work(worker, incoming));
                     // Outside of any runtime, and without waiting: the flows are shut.
                     formatting.shutdown_background();

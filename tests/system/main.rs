@@ -14,6 +14,7 @@ mod differential;
 mod full_disk;
 mod interop;
 mod large_reads;
+mod neighbours;
 mod one_key;
 mod pair;
 mod restart;

@@ -1,6 +1,6 @@
 //! Many clients that want the same key all the time.
 
-use crate::support::{Client, Reply, Setup, encode, wait_until};
+use crate::support::{Client, Reply, Setup, encode, field_of_clients, wait_until};
 use bytes::BytesMut;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::BTreeSet;
@@ -24,23 +24,6 @@ fn share_few_processors() {
         .take(PROCESSORS)
         .for_each(|cpu| few.set(cpu));
     sched_setaffinity(None, &few).unwrap();
-}
-
-/// The threads that serve the clients, in the order of their numbers.
-fn serving(watcher: &mut Client, clients: &[u64]) -> Vec<String> {
-    let list = watcher.text(&["CLIENT", "LIST"]);
-    let field = |line: &str, name: &str| {
-        let words = line.split(' ');
-        let value = words
-            .filter_map(|w| w.split_once('='))
-            .find(|w| w.0 == name);
-        value.unwrap().1.to_owned()
-    };
-    let of = |id: &u64| list.lines().find(|l| field(l, "id") == id.to_string());
-    clients
-        .iter()
-        .map(|id| field(of(id).unwrap(), "io-thread"))
-        .collect()
 }
 
 /// Adds to the board until it shall stop, in pipelines one of which leaves a transaction open that
@@ -92,7 +75,7 @@ fn clients_of_one_key_come_together_and_go_home_afterwards() {
         .map(|c| c.int(&["CLIENT", "ID"]) as u64)
         .collect();
     let how_many = |threads: Vec<String>| threads.into_iter().collect::<BTreeSet<_>>().len();
-    let before = how_many(serving(&mut watcher, &ids));
+    let before = how_many(field_of_clients(&mut watcher, &ids, "io-thread"));
     let (stop, mut together) = (AtomicBool::new(false), false);
     thread::scope(|scope| {
         for (number, client) in clients.iter_mut().enumerate() {
@@ -101,7 +84,7 @@ fn clients_of_one_key_come_together_and_go_home_afterwards() {
         }
         together = (0..LOOKS).any(|_| {
             thread::sleep(Duration::from_millis(50));
-            let now = serving(&mut watcher, &ids);
+            let now = field_of_clients(&mut watcher, &ids, "io-thread");
             now.iter().all(|thread| *thread == now[0])
         });
         stop.store(true, Ordering::Relaxed);
@@ -111,7 +94,7 @@ fn clients_of_one_key_come_together_and_go_home_afterwards() {
         clients.iter_mut().for_each(|c| {
             c.call(&["PING"]);
         });
-        how_many(serving(&mut watcher, &ids)) == before
+        how_many(field_of_clients(&mut watcher, &ids, "io-thread")) == before
     });
     let board = watcher.int(&["ZCARD", "board"]) as usize;
     assert_eq!(board, CLIENTS * PIPELINE);

@@ -12,6 +12,7 @@ use crate::command::session::{Origin, Session};
 use crate::resp::parser::Parser;
 use crate::resp::reply::Proto;
 
+use super::super::affinity::Place;
 use super::super::listener::Accepted;
 use super::super::transport::Transport;
 use super::super::worker::Worker;
@@ -39,6 +40,7 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>
         proto: Proto::Resp2,
         over_soft_since_ms: 0,
         home: worker.number,
+        place: Place::default(),
     };
     live(worker, c).await;
 }
@@ -88,6 +90,23 @@ fn lose(worker: &Worker, mut c: Connection<()>, e: &io::Error) {
     worker.engine.clients.forget(c.client.id);
 }
 
+impl Connection {
+    /// The worker with which the connection, which has just been served, had better go on: that
+    /// where nobody is in its way, or its own, which is the one that serves its neighbours.
+    pub(super) fn better_worker(&mut self, worker: &Worker) -> Option<usize> {
+        let engine = &worker.engine;
+        let elsewhere = engine.better_worker(worker.number, self.home);
+        if elsewhere.is_some() || worker.number != self.home {
+            return elsewhere;
+        }
+        let transport = &self.transport;
+        let processor = || transport.processor().filter(|_| !engine.takes_turns());
+        let mut affinity = worker.affinity.borrow_mut();
+        self.home = affinity.better_worker(&mut self.place, processor)?;
+        Some(self.home)
+    }
+}
+
 impl<T> Connection<T> {
     /// The socket, and everything else.
     fn split(self) -> (T, Connection<()>) {
@@ -101,6 +120,7 @@ impl<T> Connection<T> {
             proto,
             over_soft_since_ms,
             home,
+            place,
         } = self;
         let rest = Connection {
             transport: (),
@@ -112,6 +132,7 @@ impl<T> Connection<T> {
             proto,
             over_soft_since_ms,
             home,
+            place,
         };
         (transport, rest)
     }
@@ -130,6 +151,7 @@ impl Connection<()> {
             proto: self.proto,
             over_soft_since_ms: self.over_soft_since_ms,
             home: self.home,
+            place: self.place,
         }
     }
 }

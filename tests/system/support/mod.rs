@@ -8,7 +8,7 @@ mod client;
 mod relay;
 mod server;
 
-pub use client::{Client, Reply, encode};
+pub use client::{Client, Reply, encode, field_of_clients};
 pub use relay::Relay;
 pub use server::{Server, Setup};
 
