@@ -18,8 +18,8 @@
 //! been found in the wrong place in some more rounds than in the right one.
 //!
 //! No worker gets more than its part of the connections that were served in a round, however few
-//! processors they come from. Those that send nothing for longer than a round do not count, and stay
-//! where they are.
+//! processors they come from. Those that send nothing for longer than a round do not count, and
+//! stay where they are.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ const PROCESSORS: usize = 64;
 const ROUND_US: u64 = 25_000;
 /// Connections that a worker looks at in a round. It takes a system call for each.
 const LOOKS: u32 = 256;
-/// In how many more rounds a connection must be in the wrong place before it moves. Twice as many for each
-/// further time: where threads move all the time, connections do not move with them for long.
+/// In how many more rounds a connection must be in the wrong place before it moves. Twice as many
+/// for each further time: where threads move all the time, connections do not move with them for long.
 const PATIENCE: u32 = 4;
 
 /// Connections by the processor that they come from.

@@ -1,7 +1,7 @@
 //! The threads that own connections: each a current-thread runtime with a `LocalSet`. A connection
-//! stays on its worker, and its commands run there, but for two reasons to move: workers that are in
-//! each other's way (see [`crate::keyspace::turns`]), and connections of one client that have been
-//! dealt out to several (see [`super::affinity`]).
+//! stays on its worker, and its commands run there, but for two reasons to move: workers that are
+//! in each other's way (see [`crate::keyspace::turns`]), and connections of one client that have
+//! been dealt out to several (see [`super::affinity`]).
 
 use std::cell::RefCell;
 use std::future::Future;
