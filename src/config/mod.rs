@@ -29,7 +29,7 @@ mod special;
 mod types;
 
 pub use directive::{Directive, Flags, Honour, directives, is_sensitive};
-pub use live::{Change, Changed, Config, ConfigError, SetContext};
+pub use live::{Change, Changed, Config, ConfigError, Follower, SetContext};
 pub use load::{Fatal, LoadError, LoadSource, RenameCheck};
 pub use rewrite::RewriteError;
 pub use settings::Settings;

@@ -13,13 +13,16 @@ mod life;
 mod limits;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::command::ctx::Suspended;
@@ -77,6 +80,18 @@ enum End {
     HandedOver,
     /// It goes on with the worker of this number.
     Moves(usize),
+}
+
+/// What a connection that has nothing to do waits for.
+enum Event {
+    /// There is something to read.
+    Readable,
+    /// There is room for replies that wait.
+    Writable,
+    /// Somebody else has something for it, or for its client.
+    Woken,
+    /// A limit of time is over.
+    Due,
 }
 
 /// Why the pump stopped.
@@ -172,31 +187,40 @@ impl Connection {
                 return Ok(false);
             }
             self.give_back_room(worker);
-            let idle = self.time_limit(worker);
-            let want_write = !self.unsent.is_empty();
-            // A client may send all of its requests before it reads a reply: it is read from even
-            // when its replies wait. What bounds them is the output limit.
-            tokio::select! {
-                biased;
-                w = self.transport.writable(), if want_write => {
-                    w?;
-                    self.send_unsent(worker)?;
-                }
-                r = self.transport.readable() => {
-                    r?;
-                    return Ok(true);
-                }
-                () = self.client.outbox.woken() => {}
-                // A timer is made, and the clock read for it, only where there is a limit.
-                () = async { tokio::time::sleep(idle.unwrap_or_default()).await },
-                    if idle.is_some() =>
-                {
+            let limit = self.time_limit(worker);
+            match self.event(limit).await? {
+                Event::Readable => return Ok(true),
+                Event::Writable => self.send_unsent(worker)?,
+                Event::Woken => {}
+                Event::Due => {
                     if worker.is_idle(&self.client) {
                         tracing::debug!("Closing idle client");
                         return Ok(false);
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for the first of what the connection may wait for.
+    async fn event(&self, limit: Option<Duration>) -> io::Result<Event> {
+        let want_write = !self.unsent.is_empty();
+        let first = poll_fn(|context| {
+            if want_write && let Poll::Ready(w) = self.transport.poll_writable(context) {
+                return Poll::Ready(w.map(|()| Event::Writable));
+            }
+            // A client may send all of its requests before it reads a reply: it is read from even
+            // when its replies wait. What bounds them is the output limit.
+            if let Poll::Ready(r) = self.transport.poll_readable(context) {
+                return Poll::Ready(r.map(|()| Event::Readable));
+            }
+            let woken = self.client.outbox.poll_woken(context);
+            woken.map(|()| Ok(Event::Woken))
+        });
+        match limit {
+            // A timer is made, and the clock read for it, only where there is a limit.
+            Some(limit) => timeout(limit, first).await.unwrap_or(Ok(Event::Due)),
+            None => first.await,
         }
     }
 

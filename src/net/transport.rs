@@ -4,8 +4,9 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::task::{Context, Poll};
 
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sockopt};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -27,6 +28,22 @@ impl Transport {
         match self {
             Transport::Tcp(s) => s.readable().await,
             Transport::Unix(s) => s.readable().await,
+        }
+    }
+
+    /// As [`Transport::readable`]. One task at a time asks.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Tcp(s) => s.poll_read_ready(context),
+            Transport::Unix(s) => s.poll_read_ready(context),
+        }
+    }
+
+    /// As [`Transport::writable`]. One task at a time asks.
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Tcp(s) => s.poll_write_ready(context),
+            Transport::Unix(s) => s.poll_write_ready(context),
         }
     }
 
@@ -70,9 +87,14 @@ impl Transport {
     /// # Errors
     /// `WouldBlock` if nothing fits; what the socket says otherwise.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        // Without the C library, whose call is a point where a thread may be cancelled, and says so
+        // before and after.
+        let write = |fd: BorrowedFd<'_>| {
+            rustix::net::send(fd, buf, SendFlags::NOSIGNAL).map_err(io::Error::from)
+        };
         match self {
-            Transport::Tcp(s) => s.try_write(buf),
-            Transport::Unix(s) => s.try_write(buf),
+            Transport::Tcp(s) => s.try_io(Interest::WRITABLE, || write(s.as_fd())),
+            Transport::Unix(s) => s.try_io(Interest::WRITABLE, || write(s.as_fd())),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::command::dispatch::{Engine, Ran, Scratch};
 use crate::command::multi;
 use crate::command::session::Session;
 use crate::command::stats::bump;
+use crate::config::{Follower, Settings};
 use crate::resp::reply::{Proto, Reply};
 
 use super::affinity::{Affinity, Board};
@@ -72,6 +73,7 @@ pub struct Worker {
     pub flush_bytes: usize,
     /// Which of its connections belong elsewhere.
     pub affinity: RefCell<Affinity>,
+    settings: RefCell<Follower>,
     scratch: RefCell<Scratch>,
     /// The queues of all workers, by number.
     queues: Vec<mpsc::WeakUnboundedSender<Task>>,
@@ -92,6 +94,7 @@ impl Worker {
         let scratch = RefCell::new(scratch);
         Worker {
             number,
+            settings: RefCell::new(engine.config.follower()),
             engine,
             takeover,
             input: RefCell::new(Input {
@@ -129,9 +132,15 @@ impl Worker {
         ran
     }
 
+    /// Looks at the settings in force.
+    #[inline]
+    pub fn settings<R>(&self, look: impl FnOnce(&Settings) -> R) -> R {
+        look(self.settings.borrow_mut().current())
+    }
+
     /// Whether clients may run commands without authenticating.
     pub fn needs_no_password(&self) -> bool {
-        self.engine.config.current().acl.requirepass.is_empty()
+        self.settings(|s| s.acl.requirepass.is_empty())
     }
 
     /// Counts bytes read.

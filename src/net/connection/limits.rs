@@ -22,7 +22,7 @@ const UNAUTHENTICATED_OUTPUT_BYTES: u64 = 1024;
 impl Worker {
     /// The parser's limits for a client.
     pub(super) fn limits(&self, authenticated: bool) -> Limits {
-        let max_bulk = self.engine.config.current().network.proto_max_bulk_len;
+        let max_bulk = self.settings(|s| s.network.proto_max_bulk_len);
         let max_bulk = i64::try_from(max_bulk).unwrap_or(i64::MAX);
         if authenticated {
             Limits::authenticated(max_bulk)
@@ -32,33 +32,30 @@ impl Worker {
     }
 
     pub(super) fn query_buffer_limit(&self) -> u64 {
-        self.engine
-            .config
-            .current()
-            .network
-            .client_query_buffer_limit
+        self.settings(|s| s.network.client_query_buffer_limit)
     }
 
     /// How long a client may still stay idle; `None` for ever.
     pub(super) fn idle_limit(&self, client: &Client) -> Option<Duration> {
-        let seconds = self.engine.config.current().network.timeout_seconds;
-        let exempt = client.kind() != ClientKind::Normal;
-        (seconds > 0 && !exempt).then(|| Duration::from_millis(u64::from(seconds) * 1000 + 500))
+        let seconds = self.settings(|s| s.network.timeout_seconds);
+        (seconds > 0 && client.kind() == ClientKind::Normal)
+            .then(|| Duration::from_millis(u64::from(seconds) * 1000 + 500))
     }
 
     pub(super) fn is_idle(&self, client: &Client) -> bool {
-        let seconds = i64::from(self.engine.config.current().network.timeout_seconds);
+        let seconds = i64::from(self.settings(|s| s.network.timeout_seconds));
         seconds > 0 && clock::unix_ms() - client.last_ms.load(Ordering::Relaxed) > seconds * 1000
     }
 
     /// `client-output-buffer-limit` of a class of clients.
     fn output_limit(&self, kind: ClientKind) -> OutputLimit {
-        let settings = self.engine.config.current();
-        let limits = &settings.network.client_output_buffer_limit;
-        match kind {
-            ClientKind::Pubsub => limits.pubsub,
-            _ => limits.normal,
-        }
+        self.settings(|s| {
+            let limits = &s.network.client_output_buffer_limit;
+            match kind {
+                ClientKind::Pubsub => limits.pubsub,
+                _ => limits.normal,
+            }
+        })
     }
 }
 
