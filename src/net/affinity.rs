@@ -34,7 +34,8 @@ const ROUND_US: u64 = 25_000;
 /// Connections that a worker looks at in a round. It takes a system call for each.
 const LOOKS: u32 = 256;
 /// In how many more rounds a connection must be in the wrong place before it moves. Twice as many
-/// for each further time: where threads move all the time, connections do not move with them for long.
+/// for each further time: where threads move all the time, connections do not move with them for
+/// long.
 const PATIENCE: u32 = 4;
 
 /// Connections by the processor that they come from.
