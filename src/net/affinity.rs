@@ -172,7 +172,7 @@ impl Affinity {
         if round != self.round {
             self.begin(round);
         }
-        if self.looks == 0 {
+        if self.looks == 0 || self.board.0.len() < 2 {
             return None;
         }
         self.looks -= 1;
@@ -468,16 +468,18 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_looks_at_so_many_connections_in_a_round() {
-        let mut affinity = Affinity::new(Board::new(1), 0);
-        let mut looks = 0;
-        for _ in 0..2 * LOOKS {
-            let mut place = Place::default();
-            affinity.look(&mut place, 7, || {
-                looks += 1;
-                None
-            });
+    fn a_worker_looks_at_so_many_connections_in_a_round_and_at_none_if_it_is_alone() {
+        for (workers, expected) in [(2, LOOKS), (1, 0)] {
+            let mut affinity = Affinity::new(Board::new(workers), 0);
+            let mut looks = 0;
+            for _ in 0..2 * LOOKS {
+                let mut place = Place::default();
+                affinity.look(&mut place, 7, || {
+                    looks += 1;
+                    None
+                });
+            }
+            assert_eq!(looks, expected);
         }
-        assert_eq!(looks, LOOKS);
     }
 }

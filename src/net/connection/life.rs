@@ -100,7 +100,11 @@ impl Connection {
             return elsewhere;
         }
         let transport = &self.transport;
-        let processor = || transport.processor().filter(|_| !engine.takes_turns());
+        let processor = || match engine.takes_turns() {
+            // Who is where tells nothing then.
+            true => None,
+            false => transport.processor(),
+        };
         let mut affinity = worker.affinity.borrow_mut();
         self.home = affinity.better_worker(&mut self.place, processor)?;
         Some(self.home)

@@ -161,12 +161,13 @@ fn shown<A: AsRef<[u8]>>(request: &[A]) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// A field of CLIENT LIST for each of the clients of these numbers, in their order.
+/// A field of CLIENT LIST for each of the clients of these numbers, in their order; 0 where the
+/// server does not know it.
 pub fn field_of_clients(watcher: &mut Client, ids: &[u64], field: &str) -> Vec<String> {
     let list = watcher.text(&["CLIENT", "LIST"]);
     let get = |line: &str, name: &str| {
         let mut words = line.split(' ').filter_map(|w| w.split_once('='));
-        words.find(|w| w.0 == name).unwrap().1.to_owned()
+        words.find(|w| w.0 == name).map_or("0", |w| w.1).to_owned()
     };
     let of = |id: &u64| list.lines().find(|l| get(l, "id") == id.to_string());
     ids.iter().map(|id| get(of(id).unwrap(), field)).collect()
