@@ -55,7 +55,8 @@ pub fn yield_to_machine() {
     YIELDS.set(Yields::ToMachine);
 }
 
-/// Holds a thread back while the rest of the process is busy: it then sleeps as long as it works.
+/// Holds a thread back while the rest of the process is busy: it then sleeps three times as long as
+/// it works, so that it takes an eighth of two busy processors.
 /// A low priority alone does not do: the scheduler may stop the thread while it holds a shard, and
 /// a thread that always runs is stopped most often.
 #[derive(Default)]
@@ -95,6 +96,8 @@ impl Pacer {
     pub fn step(&mut self) {
         /// The rest of the process is busy if it takes this part of one core.
         const BUSY_PART: u64 = 20;
+        /// How long a pause is then, in times of the work.
+        const PAUSE: u64 = 3;
         match YIELDS.get() {
             Yields::Not => return,
             Yields::ToMachine => return self.machine.step(),
@@ -114,7 +117,7 @@ impl Pacer {
         );
         let others = now.process.saturating_sub(last.process).saturating_sub(own);
         if others > wall / BUSY_PART {
-            std::thread::sleep(Duration::from_nanos(own.min(WORK_NS)));
+            std::thread::sleep(Duration::from_nanos(PAUSE * own.min(WORK_NS)));
             // What the others did meanwhile belongs to the next look.
             self.last = Some(Times {
                 wall: clock::mono_ns(),
