@@ -103,8 +103,9 @@ struct Outflow {
 
 /// A connection's part in this.
 pub struct Place {
-    /// The last round in which it was looked at, and the processor that it came from.
-    seen: Option<(u64, usize)>,
+    /// The last round in which it was looked at, and the processor that it came from, if that was
+    /// known.
+    seen: (u64, Option<usize>),
     /// Rounds in which it was in the wrong place, less those in which it was in the right one.
     wrong: u32,
     /// How many of them it takes to move.
@@ -114,7 +115,7 @@ pub struct Place {
 impl Default for Place {
     fn default() -> Place {
         Place {
-            seen: None,
+            seen: (0, None),
             wrong: 0,
             patience: PATIENCE,
         }
@@ -156,10 +157,10 @@ impl Affinity {
         processor: impl FnOnce() -> Option<usize>,
     ) -> Option<usize> {
         let round = clock::mono_us() / ROUND_US;
-        match place.seen {
-            Some((seen, _)) if seen == round => None,
-            _ => self.look(place, round, processor),
+        if place.seen.0 == round {
+            return None;
         }
+        self.look(place, round, processor)
     }
 
     #[cold]
@@ -177,19 +178,20 @@ impl Affinity {
         }
         self.looks -= 1;
         // Whether it was in the right place is known when the round is over.
-        let judged = place.seen.filter(|(seen, _)| seen + 1 == round);
-        if let Some((_, processor)) = judged
-            && let Some(to) = self.judge(place, processor)
+        if let (seen, Some(from)) = place.seen
+            && seen + 1 == round
+            && let Some(to) = self.judge(place, from)
         {
             *place = Place {
-                seen: None,
+                seen: (0, None),
                 wrong: 0,
                 patience: place.patience.saturating_mul(2),
             };
             return Some(to);
         }
-        let processor = processor()? % PROCESSORS;
-        place.seen = Some((round, processor));
+        // One that tells nothing, as of a Unix socket, has been looked at as well.
+        place.seen = (round, processor().map(|p| p % PROCESSORS));
+        let processor = place.seen.1?;
         if let Some(row) = self.board.0.get(self.worker) {
             row.lock().count(round, processor);
         }

@@ -49,9 +49,9 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>
 pub async fn serve_moved(worker: Rc<Worker>, moving: Moving) {
     let client = Arc::clone(&moving.0.client);
     client.worker.store(worker.number as u32, Ordering::Relaxed);
-    let (socket, rest) = moving.0.split();
+    let (socket, rest) = moving.0.put(());
     match socket.into_transport() {
-        Ok(transport) => live(worker, rest.on(transport)).await,
+        Ok(transport) => live(worker, rest.put(transport).1).await,
         Err(e) => lose(&worker, rest, &e),
     }
 }
@@ -60,9 +60,9 @@ async fn live(worker: Rc<Worker>, mut c: Connection) {
     let ended = c.run(&worker).await;
     let client = Arc::clone(&c.client);
     if let Ok(End::Moves(to)) = ended {
-        let (transport, rest) = c.split();
+        let (transport, rest) = c.put(());
         match Accepted::from_transport(transport) {
-            Ok(socket) => worker.hand_on(to, Moving(Box::new(rest.on(socket)))),
+            Ok(socket) => worker.hand_on(to, Moving(Box::new(rest.put(socket).1))),
             Err(e) => lose(&worker, rest, &e),
         }
         return;
@@ -112,40 +112,9 @@ impl Connection {
 }
 
 impl<T> Connection<T> {
-    /// The socket, and everything else.
-    fn split(self) -> (T, Connection<()>) {
-        let Connection {
-            transport,
-            session,
-            client,
-            parser,
-            unread,
-            unsent,
-            proto,
-            over_soft_since_ms,
-            home,
-            place,
-        } = self;
+    /// The socket, and everything else with another in its place.
+    fn put<U>(self, transport: U) -> (T, Connection<U>) {
         let rest = Connection {
-            transport: (),
-            session,
-            client,
-            parser,
-            unread,
-            unsent,
-            proto,
-            over_soft_since_ms,
-            home,
-            place,
-        };
-        (transport, rest)
-    }
-}
-
-impl Connection<()> {
-    /// The connection on this socket.
-    fn on<T>(self, transport: T) -> Connection<T> {
-        Connection {
             transport,
             session: self.session,
             client: self.client,
@@ -156,6 +125,7 @@ impl Connection<()> {
             over_soft_since_ms: self.over_soft_since_ms,
             home: self.home,
             place: self.place,
-        }
+        };
+        (self.transport, rest)
     }
 }
