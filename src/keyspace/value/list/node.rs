@@ -1,7 +1,8 @@
 //! A list's node: packed elements, or one large element on its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use triomphe::ThinArc;
 
 use super::super::btree::Level;
 use super::super::packed::{Elem, size_class};
@@ -72,12 +73,20 @@ impl ListLimits {
     }
 }
 
+/// Bytes on their own. One word, so that a handle of a node takes two: a list of small elements has
+/// one for every few hundred.
+pub(super) type SharedBytes = ThinArc<(), u8>;
+
+pub(super) fn shared(bytes: &[u8]) -> SharedBytes {
+    ThinArc::from_header_and_slice((), bytes)
+}
+
 /// One leaf of a large list. A clone shares.
 #[derive(Clone)]
 pub(super) enum Node {
     Packed(Listpack),
     /// An element too long to be moved about with others.
-    Plain(Arc<[u8]>),
+    Plain(SharedBytes),
     /// An inner node, compressed; never at the ends, and opened to be edited.
     Squeezed(Squeezed),
 }
@@ -89,7 +98,7 @@ impl Node {
     pub(super) fn alone(limits: ListLimits, value: Elem<'_>) -> Node {
         let entry = Entry::new(value);
         match value {
-            Elem::Bytes(bytes) if limits.is_plain(&entry) => Node::Plain(bytes.into()),
+            Elem::Bytes(bytes) if limits.is_plain(&entry) => Node::Plain(shared(bytes)),
             _ => {
                 let mut node = Listpack::default();
                 node.push_back(&entry);
@@ -115,7 +124,7 @@ impl Node {
     pub(super) fn open_size(&self) -> usize {
         match self {
             Node::Packed(node) => node.size(),
-            Node::Plain(bytes) => bytes.len(),
+            Node::Plain(bytes) => bytes.slice.len(),
             Node::Squeezed(node) => node.size(),
         }
     }
@@ -124,10 +133,10 @@ impl Node {
     pub(super) fn show<R>(&self, index: usize, show: impl FnOnce(Elem<'_>) -> R) -> Option<R> {
         match self {
             Node::Packed(node) => node.get(index).map(show),
-            Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(bytes))),
+            Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(&bytes.slice))),
             Node::Squeezed(node) => match node.open() {
                 Node::Packed(node) => node.get(index).map(show),
-                Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(&bytes))),
+                Node::Plain(bytes) => (index == 0).then(|| show(Elem::Bytes(&bytes.slice))),
                 Node::Squeezed(_) => None,
             },
         }
@@ -137,7 +146,7 @@ impl Node {
     pub(super) fn visit(&self, from: usize, to: usize, end: End, each: &mut impl FnMut(Elem<'_>)) {
         match self {
             Node::Packed(node) => node.visit(from, to, end, each),
-            Node::Plain(bytes) if from < to => each(Elem::Bytes(bytes)),
+            Node::Plain(bytes) if from < to => each(Elem::Bytes(&bytes.slice)),
             Node::Plain(_) => {}
             Node::Squeezed(node) if from < to => node.open().visit(from, to, end, each),
             Node::Squeezed(_) => {}
@@ -150,7 +159,7 @@ impl Node {
             Node::Packed(node) => node.matches(entry, each),
             Node::Squeezed(node) => node.open().matches(entry, each),
             Node::Plain(bytes) => {
-                if entry.is_text(bytes) {
+                if entry.is_text(&bytes.slice) {
                     each(0);
                 }
             }
@@ -160,7 +169,7 @@ impl Node {
     pub(super) fn alloc_bytes(&self) -> usize {
         match self {
             Node::Packed(node) => node.alloc_bytes(),
-            Node::Plain(bytes) => size_class(bytes.len() + 16),
+            Node::Plain(bytes) => size_class(bytes.slice.len() + 16),
             Node::Squeezed(node) => node.alloc_bytes(),
         }
     }

@@ -12,14 +12,12 @@
 //! payload of that very size is the bytes themselves: they would not shrink, and are not tried
 //! again.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::super::btree::{At, First, Last, Tree};
 use super::super::packed::size_class;
 use super::listpack::Listpack;
-use super::node::{self, Node};
+use super::node::{self, Node, SharedBytes, shared};
 use super::{List, ListLimits, Repr};
 use crate::base::lzf;
 
@@ -31,14 +29,14 @@ const HEADER: usize = 8;
 
 /// A compressed node.
 #[derive(Clone)]
-pub(super) struct Squeezed(Arc<[u8]>);
+pub(super) struct Squeezed(SharedBytes);
 
 impl Squeezed {
     /// Compresses a node that is long enough.
     fn of(node: &Node) -> Option<Squeezed> {
         let (bytes, count) = match node {
             Node::Packed(node) => (node.entries(), node.count()),
-            Node::Plain(bytes) => (&**bytes, 0),
+            Node::Plain(bytes) => (&bytes.slice, 0),
             Node::Squeezed(_) => return None,
         };
         let (size, count) = (u32::try_from(bytes.len()), u32::try_from(count));
@@ -55,11 +53,11 @@ impl Squeezed {
         if !shrunk {
             out.extend_from_slice(bytes);
         }
-        Some(Squeezed(out.into()))
+        Some(Squeezed(shared(&out)))
     }
 
     fn field(&self, at: usize) -> usize {
-        let bytes = self.0.get(at..).and_then(<[u8]>::first_chunk);
+        let bytes = self.0.slice.get(at..).and_then(<[u8]>::first_chunk);
         bytes.map_or(0, |b| u32::from_le_bytes(*b) as usize)
     }
 
@@ -76,7 +74,7 @@ impl Squeezed {
     /// The node.
     pub(super) fn open(&self) -> Node {
         let (size, count) = (self.field(0), self.field(4));
-        let payload = self.0.get(HEADER..).unwrap_or_default();
+        let payload = self.0.slice.get(HEADER..).unwrap_or_default();
         let mut bytes = Vec::new();
         let bytes: &[u8] = if payload.len() == size {
             payload
@@ -87,13 +85,13 @@ impl Squeezed {
             &bytes
         };
         match count {
-            0 => Node::Plain(bytes.into()),
+            0 => Node::Plain(shared(bytes)),
             count => Node::Packed(Listpack::of_entries(bytes, count)),
         }
     }
 
     pub(super) fn alloc_bytes(&self) -> usize {
-        size_class(self.0.len() + 16)
+        size_class(self.0.slice.len() + 16)
     }
 }
 

@@ -39,7 +39,7 @@ impl List {
                         count: node.count(),
                     });
                 }
-                Node::Plain(bytes) => each(NodeView::Plain(bytes)),
+                Node::Plain(bytes) => each(NodeView::Plain(&bytes.slice)),
                 Node::Squeezed(_) => {}
             }
         };
