@@ -39,7 +39,7 @@ mod tests {
     #[test]
     #[expect(unsafe_code, reason = "these controls have no safe form")]
     fn the_allocator_is_as_it_was_asked_to_be() {
-        // SAFETY: the names end in a zero byte, and their types are the allocator's documented ones.
+        // SAFETY: the names end in a zero byte, and the types are those the allocator documents.
         let (page, decay_ms, run, list_run) = unsafe {
             (
                 raw::read::<usize>(b"arenas.page\0").unwrap(),
