@@ -14,7 +14,7 @@ mod types;
 mod waiting;
 mod whole;
 
-pub use fetch::{Hint, NO_PLACES, TOGETHER};
+pub use fetch::{Hint, NO_PLACES, Places, TOGETHER};
 pub use freed::{Free, Freed, Garbage};
 pub use moves::Place;
 pub use types::{

@@ -10,13 +10,14 @@
 
 use crate::base::clock;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::Unit;
+use crate::keyspace::unit::{Hint, NO_PLACES, Places, TOGETHER, Unit};
 use crate::resp::reply::Reply;
 
 use super::super::ctx::Ctx;
 use super::super::engine::Engine;
 use super::super::session::Session;
 use super::super::stats::bump;
+use super::plan::{Planned, is_bracket};
 use super::{Propagation, Ran, Scratch};
 
 /// A unit of the primary's stream.
@@ -32,10 +33,18 @@ pub struct FromPrimary<'b> {
     pub link: u64,
 }
 
-/// What brackets a transaction: it is one unit already.
-fn is_bracket(args: &[&[u8]]) -> bool {
-    let is = |name: &[u8]| args.first().is_some_and(|a| a.eq_ignore_ascii_case(name));
-    is(b"multi") || is(b"exec")
+/// Asks the processor for what the lookups of these commands will read.
+fn expect(ctx: &Ctx<'_>, planned: &[Planned<'_>]) -> Places {
+    let db = ctx.session.db;
+    let mut places = NO_PLACES;
+    for (p, place) in planned.iter().zip(&mut places) {
+        if p.first_key > 0 {
+            *place = ctx.unit.slots_of(db, p.hash);
+        }
+    }
+    let hashes = planned.iter().map(|p| p.hash);
+    ctx.unit.fetch(db, hashes, &mut places);
+    places
 }
 
 impl Engine {
@@ -51,10 +60,9 @@ impl Engine {
         failed: &mut dyn FnMut(&[&[u8]], &Reply),
     ) -> bool {
         let settings = self.config.current();
-        let mut mask = ShardMask::NONE;
-        for args in stream.commands.iter().filter(|args| !is_bracket(args)) {
-            mask = mask.union(self.locks_of(args));
-        }
+        let plan = self.plan_together(stream.commands);
+        let shards = plan.requests.iter().map(|p| p.shards);
+        let mask = shards.fold(ShardMask::NONE, ShardMask::union);
         scratch.effects.clear();
         let locked = self.keyspace.lock_to_serve(mask);
         // Whoever changes our role holds every shard or none: after the shards, always.
@@ -69,12 +77,23 @@ impl Engine {
         let mut ctx = Ctx::new(unit, session, self, &settings);
         ctx.nested = true;
         let mut clock = clock::mono_ns();
-        for args in stream.commands {
-            if args.is_empty() || is_bracket(args) {
-                continue;
+        let some = plan.requests.chunks(TOGETHER);
+        for (planned, commands) in some.zip(stream.commands.chunks(TOGETHER)) {
+            let places = expect(&ctx, planned);
+            for ((p, args), place) in planned.iter().zip(commands).zip(places) {
+                if args.is_empty() || is_bracket(args) {
+                    continue;
+                }
+                if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
+                    let hint = Hint::new(key, p.hash, place, plan.hashes_of(p));
+                    ctx.unit.hint(hint);
+                }
+                let stats = &scratch.stats;
+                if self.apply_one(&mut ctx, stats, p, args, reply, &mut clock) {
+                    failed(args, reply);
+                }
+                reply.clear();
             }
-            self.apply_one(&mut ctx, &scratch.stats, args, reply, &mut clock, failed);
-            reply.clear();
         }
         self.serve_waiters(&mut ctx);
         self.finish(ctx, &scratch.stats, propagation, &mut Ran::default());
@@ -82,23 +101,24 @@ impl Engine {
         true
     }
 
+    /// Runs one of them. Whether it replied with an error.
     fn apply_one(
         &self,
         ctx: &mut Ctx<'_>,
         stats: &super::WorkerStats,
+        planned: &Planned<'_>,
         args: &[&[u8]],
         reply: &mut Reply,
         clock: &mut u64,
-        failed: &mut dyn FnMut(&[&[u8]], &Reply),
-    ) {
-        let known = self.table.lookup(args).and_then(|c| Some((c, c.handler?)));
+    ) -> bool {
+        let known = planned.command.and_then(|c| Some((c, c.handler?)));
         let Some((command, action)) = known else {
             reply.error(self.table.unknown_error(args));
-            return failed(args, reply);
+            return true;
         };
         if !command.spec.arity_ok(args.len()) {
             reply.error(command.spec.arity_error());
-            return failed(args, reply);
+            return true;
         }
         let is_error = self.call(ctx, command, action, args, reply);
         let now = clock::mono_ns();
@@ -109,8 +129,6 @@ impl Engine {
         }
         bump(&stats.processed, 1);
         self.note_slow(ctx, command, args, nanos);
-        if is_error {
-            failed(args, reply);
-        }
+        is_error
     }
 }

@@ -21,13 +21,39 @@ pub(super) struct Planned<'e> {
 }
 
 /// The plan of a batch.
+#[derive(Default)]
 pub(super) struct Plan<'e> {
     pub requests: SmallVec<[Planned<'e>; BATCH_MAX]>,
     /// The hashes of the keys of those commands that have several.
     hashes: SmallVec<[u64; 2 * BATCH_MAX]>,
 }
 
-impl Plan<'_> {
+impl<'e> Plan<'e> {
+    /// A request with the shards of its keys, if it has any.
+    #[inline]
+    fn of(
+        &mut self,
+        command: Option<&'e Command<Action>>,
+        locks: Locks,
+        args: &[&[u8]],
+    ) -> Planned<'e> {
+        let mut p = Planned {
+            command,
+            first_key: 0,
+            hash: 0,
+            shards: ShardMask::NONE,
+            several: (0, 0),
+        };
+        if let (Locks::Keys, Some(c)) = (locks, command) {
+            let from = self.hashes.len() as u32;
+            (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
+                self.hashes.push(hash);
+            });
+            p.several = (from, self.hashes.len() as u32);
+        }
+        p
+    }
+
     /// The hashes of all keys of a command, if it has several.
     #[inline]
     pub fn hashes_of(&self, planned: &Planned<'_>) -> &[u64] {
@@ -38,51 +64,29 @@ impl Plan<'_> {
     }
 }
 
+/// What brackets a transaction: in a stream, that is one unit already.
+pub(super) fn is_bracket(args: &[&[u8]]) -> bool {
+    let is = |name: &[u8]| args.first().is_some_and(|a| a.eq_ignore_ascii_case(name));
+    is(b"multi") || is(b"exec")
+}
+
+/// The command before, and what it was called: pipelines often repeat one, to the letter.
+type Before<'r, 'e> = Option<(&'r [u8], &'e Command<Action>)>;
+
 impl Engine {
     /// Plans the first of these requests, up to the first that must be a unit of its own.
     pub(super) fn plan<'e>(&'e self, requests: &[&[&[u8]]]) -> Plan<'e> {
-        let mut plan = Plan {
-            requests: SmallVec::new(),
-            hashes: SmallVec::new(),
-        };
-        // Pipelines often repeat a command, to the letter.
-        let mut before: Option<(&[u8], &Command<Action>)> = None;
+        let mut plan = Plan::default();
+        let mut before = None;
         for args in requests.iter().take(BATCH_MAX) {
-            let name = args.first().copied().unwrap_or_default();
-            let command = match before {
-                Some((before, command)) if same(before, name) => Some(command),
-                _ => self.table.lookup(args),
-            };
-            before = command.filter(|c| c.has_one_word()).map(|c| (name, c));
-            let locks = match command {
-                Some(c) if c.spec.arity_ok(args.len()) => {
-                    c.handler.map_or(Locks::Nothing, |a| a.locks)
-                }
-                _ => Locks::Nothing,
-            };
+            let (command, locks) = self.look_up(args, &mut before);
             let alone = matches!(locks, Locks::All | Locks::Own);
             if alone && !plan.requests.is_empty() {
                 break;
             }
-            let mut p = Planned {
-                command,
-                first_key: 0,
-                hash: 0,
-                shards: ShardMask::NONE,
-                several: (0, 0),
-            };
-            match locks {
-                Locks::Nothing | Locks::Own => {}
-                Locks::All => p.shards = ShardMask::ALL,
-                Locks::Keys => {
-                    if let Some(c) = command {
-                        let from = plan.hashes.len() as u32;
-                        (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
-                            plan.hashes.push(hash);
-                        });
-                        p.several = (from, plan.hashes.len() as u32);
-                    }
-                }
+            let mut p = plan.of(command, locks, args);
+            if matches!(locks, Locks::All) {
+                p.shards = ShardMask::ALL;
             }
             plan.requests.push(p);
             if alone {
@@ -90,6 +94,41 @@ impl Engine {
             }
         }
         plan
+    }
+
+    /// Plans commands of a stream, which run under one set of locks whatever they are.
+    pub(super) fn plan_together<'e>(&'e self, commands: &[&[&[u8]]]) -> Plan<'e> {
+        let mut plan = Plan::default();
+        let mut before = None;
+        for args in commands {
+            let (command, locks) = self.look_up(args, &mut before);
+            let mut p = plan.of(command, locks, args);
+            if matches!(locks, Locks::All | Locks::Own) && !is_bracket(args) {
+                p.shards = ShardMask::ALL;
+            }
+            plan.requests.push(p);
+        }
+        plan
+    }
+
+    /// A request's command, and what it locks if it can run.
+    #[inline]
+    fn look_up<'r, 'e>(
+        &'e self,
+        args: &[&'r [u8]],
+        before: &mut Before<'r, 'e>,
+    ) -> (Option<&'e Command<Action>>, Locks) {
+        let name = args.first().copied().unwrap_or_default();
+        let command = match *before {
+            Some((before, command)) if same(before, name) => Some(command),
+            _ => self.table.lookup(args),
+        };
+        *before = command.filter(|c| c.has_one_word()).map(|c| (name, c));
+        let locks = match command {
+            Some(c) if c.spec.arity_ok(args.len()) => c.handler.map_or(Locks::Nothing, |a| a.locks),
+            _ => Locks::Nothing,
+        };
+        (command, locks)
     }
 
     /// The shards that a queued command needs.

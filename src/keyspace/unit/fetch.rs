@@ -93,11 +93,15 @@ impl<'a> Unit<'a> {
         (all.len() == count && self.hint.is_of(first)).then_some(all)
     }
 
+    /// Asks the processor for the slots that a lookup of this hash reads first, for [`Unit::fetch`].
+    #[inline]
+    pub fn slots_of(&self, db: usize, hash: u64) -> Pos {
+        self.locked.prefetch_slots(db, hash)
+    }
+
     /// Asks the processor for the entries that lookups of these hashes will find, and for their
-    /// values. `places` are where their slots begin, which have been asked for
-    /// ([`Locked::prefetch_slots`]), and become where the entries probably stand.
-    ///
-    /// [`Locked::prefetch_slots`]: super::super::locks::Locked::prefetch_slots
+    /// values. `places` are where their slots begin, which have been asked for ([`Unit::slots_of`]),
+    /// and become where the entries probably stand.
     #[inline]
     pub fn fetch(&self, db: usize, hashes: impl Iterator<Item = u64>, places: &mut Places) {
         let mut entries: [Option<EntryRef<'_>>; TOGETHER] = [None; TOGETHER];
@@ -138,7 +142,7 @@ impl<'a> Unit<'a> {
             };
             let mut places = NO_PLACES;
             for (hash, place) in hashes.iter().zip(&mut places) {
-                *place = self.locked.prefetch_slots(db, *hash);
+                *place = self.slots_of(db, *hash);
             }
             self.fetch(db, hashes.iter().copied(), &mut places);
             for ((item, hash), place) in some.iter().zip(hashes).zip(places) {
