@@ -132,3 +132,96 @@ impl Engine {
         is_error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::client::registry::NewClient;
+    use crate::command::session::Origin;
+    use crate::command::testing::TestServer;
+
+    fn session(t: &TestServer) -> Session {
+        let client = t.engine.clients.register(NewClient::default(), 0);
+        Session::new(client, Origin::Primary, true)
+    }
+
+    /// Applies these as one unit; the names of those that failed.
+    fn apply(t: &TestServer, session: &mut Session, lines: &[String]) -> Vec<String> {
+        let split: Vec<Vec<&[u8]>> = lines
+            .iter()
+            .map(|line| line.split(' ').map(str::as_bytes).collect())
+            .collect();
+        let commands: Vec<&[&[u8]]> = split.iter().map(Vec::as_slice).collect();
+        let mut bytes = String::new();
+        for line in lines {
+            write!(bytes, "*{}\r\n", line.split(' ').count()).unwrap();
+            line.split(' ')
+                .for_each(|arg| write!(bytes, "${}\r\n{arg}\r\n", arg.len()).unwrap());
+        }
+        let mut failures = Vec::new();
+        let unit = FromPrimary {
+            commands: &commands,
+            bytes: bytes.as_bytes(),
+            for_aof: true,
+            link: *t.engine.gates.link.lock(),
+        };
+        let applied = t.engine.apply(
+            &mut Scratch::new(&t.engine),
+            session,
+            &unit,
+            &mut Reply::default(),
+            &mut |args, _| failures.push(String::from_utf8_lossy(args[0]).into_owned()),
+        );
+        assert!(applied);
+        failures
+    }
+
+    /// What was found out about keys of one database is not taken for another's, and what goes and
+    /// comes within a unit is found where it is.
+    #[test]
+    fn a_stream_does_what_its_commands_did() {
+        let mut lines = Vec::new();
+        for i in 0..198 {
+            let k = i * 7 % 11;
+            lines.push(match i % 9 {
+                0 => format!("SELECT {}", i / 9 % 2),
+                1 => "MULTI".to_owned(),
+                2 => format!("SET k{k} {i}"),
+                3 => format!("DEL k{} k{}", k + 1, k + 2),
+                4 => "EXEC".to_owned(),
+                5 => format!("MSET k{k} a{i} k{} b{i} k{} c{i}", k + 3, k + 5),
+                6 => format!("APPEND k{} {i}", k + 4),
+                7 => format!("RENAME k{k} k{}", k + 6),
+                _ => format!("RPUSH l{k} {i}"),
+            });
+        }
+        let (primary, replica) = (&mut TestServer::new(), &mut TestServer::new());
+        // What fails does not get into a stream.
+        lines.retain(|line| !primary.run(line).starts_with('-'));
+        let mut session = session(replica);
+        for unit in lines.chunks(45) {
+            assert_eq!(apply(replica, &mut session, unit), [""; 0]);
+        }
+        for db in 0..2 {
+            let state = |t: &mut TestServer| {
+                t.run(&format!("SELECT {db}"));
+                let strings = (0..20).map(|k| t.run(&format!("GET k{k}")));
+                let strings: Vec<String> = strings.collect();
+                let lists = (0..11).map(|k| t.run(&format!("LRANGE l{k} 0 -1")));
+                (strings, lists.collect::<Vec<_>>(), t.run("DBSIZE"))
+            };
+            assert_eq!(state(primary), state(replica));
+        }
+    }
+
+    #[test]
+    fn what_fails_is_told_and_the_rest_runs() {
+        let mut t = TestServer::new();
+        let lines = ["SET a 1", "NOSUCH a", "GET", "LPUSH a 1", "SET b 2"].map(str::to_owned);
+        let mut session = session(&t);
+        assert_eq!(apply(&t, &mut session, &lines), ["NOSUCH", "GET", "LPUSH"]);
+        assert_eq!(t.run("MGET a b"), r#"["1", "2"]"#);
+    }
+}

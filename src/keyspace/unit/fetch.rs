@@ -93,15 +93,15 @@ impl<'a> Unit<'a> {
         (all.len() == count && self.hint.is_of(first)).then_some(all)
     }
 
-    /// Asks the processor for the slots that a lookup of this hash reads first, for [`Unit::fetch`].
+    /// Asks the processor for the slots that a lookup of this hash reads first ([`Unit::fetch`]).
     #[inline]
     pub fn slots_of(&self, db: usize, hash: u64) -> Pos {
         self.locked.prefetch_slots(db, hash)
     }
 
     /// Asks the processor for the entries that lookups of these hashes will find, and for their
-    /// values. `places` are where their slots begin, which have been asked for ([`Unit::slots_of`]),
-    /// and become where the entries probably stand.
+    /// values. `places` are where their slots begin, which were asked for ([`Unit::slots_of`]), and
+    /// become where the entries probably stand.
     #[inline]
     pub fn fetch(&self, db: usize, hashes: impl Iterator<Item = u64>, places: &mut Places) {
         let mut entries: [Option<EntryRef<'_>>; TOGETHER] = [None; TOGETHER];
