@@ -7,6 +7,7 @@ pub mod glob;
 pub mod long_double;
 pub mod lzf;
 pub mod num;
+pub mod padded;
 pub mod preemption;
 pub mod random;
 pub mod sip;

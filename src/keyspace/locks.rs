@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use lock_api::{RawMutex as _, RawMutexFair as _};
 use parking_lot::RawMutex;
 
+use crate::base::padded::CachePadded;
+
 use super::entry::EntryRef;
 use super::shard::Shard;
 use super::table::Pos;
@@ -166,10 +168,6 @@ impl Cell {
 // SAFETY: the shard is only reached through a `Locked` that holds the lock.
 unsafe impl Sync for Cell {}
 
-/// A value on cache lines of its own.
-#[repr(align(128))]
-struct CachePadded<T>(T);
-
 /// All the data of a server.
 pub struct Keyspace {
     cells: Box<[Cell]>,
@@ -211,13 +209,13 @@ impl Keyspace {
 
     /// Changes since the last successful save.
     pub fn dirty(&self) -> u64 {
-        self.dirty.0.load(Ordering::Relaxed)
+        self.dirty.load(Ordering::Relaxed)
     }
 
     /// Counts changes.
     pub fn add_dirty(&self, changes: u64) {
         if changes > 0 {
-            self.dirty.0.fetch_add(changes, Ordering::Relaxed);
+            self.dirty.fetch_add(changes, Ordering::Relaxed);
         }
     }
 

@@ -470,6 +470,24 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_looked_at_once_in_a_round_whether_it_tells_anything_or_not() {
+        for processor in [None, Some(1)] {
+            let mut affinity = Affinity::new(Board::new(2), 0);
+            let mut place = Place::default();
+            let mut looks = 0_u64;
+            let round = || clock::mono_us() / ROUND_US;
+            let begun = round();
+            for _ in 0..10 * LOOKS {
+                affinity.better_worker(&mut place, || {
+                    looks += 1;
+                    processor
+                });
+            }
+            assert!((1..=round() - begun + 1).contains(&looks), "{looks}");
+        }
+    }
+
+    #[test]
     fn a_worker_looks_at_so_many_connections_in_a_round_and_at_none_if_it_is_alone() {
         for (workers, expected) in [(2, LOOKS), (1, 0)] {
             let mut affinity = Affinity::new(Board::new(workers), 0);

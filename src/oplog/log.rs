@@ -48,6 +48,7 @@ pub use wakeup::WakeHandle;
 
 use self::chunks::{Chunks, MAX_CHUNK_BYTES};
 use self::wakeup::Wakeups;
+use crate::base::padded::CachePadded;
 use crate::oplog::durable::Durability;
 use crate::oplog::effect::{UnitEffects, encode};
 use bytes::Bytes;
@@ -110,33 +111,44 @@ struct Reader {
     keeps_up: bool,
 }
 
+/// What an append looks at comes last, next to the lock and the end: few lines to hand over from
+/// one processor to the other.
 #[derive(Debug)]
+#[repr(C)]
 struct State {
-    chunks: Chunks,
-    db: Option<u32>,
     readers: Vec<Reader>,
     next_reader: u64,
     /// The size of the backlog and the offset at which it was created.
     backlog: Option<(u64, u64)>,
-    /// The stream is our primary's.
-    following: bool,
     skips: VecDeque<Skip>,
     seconds: VecDeque<Second>,
     /// Where the AOF's cursor stops until it is told to go on.
     barriers: VecDeque<u64>,
-    annotate: bool,
-    last_second: i64,
     scratch: Vec<u8>,
+    chunks: Chunks,
+    db: Option<u32>,
+    last_second: i64,
+    annotate: bool,
+    /// The stream is our primary's.
+    following: bool,
 }
 
 /// See the module. One per server, shared by reference.
 #[derive(Debug)]
 pub struct Log {
+    /// Read by every unit, whether it writes or not, and seldom changed.
     active: AtomicBool,
-    end: AtomicU64,
+    stream: CachePadded<Stream>,
+    wakeups: CachePadded<Wakeups>,
+    durability: CachePadded<Durability>,
+}
+
+/// What every append changes.
+#[derive(Debug)]
+struct Stream {
     state: Mutex<State>,
-    wakeups: Wakeups,
-    durability: Durability,
+    /// The end of the chunks, for whoever does without the lock.
+    end: AtomicU64,
 }
 
 impl Log {
@@ -144,23 +156,25 @@ impl Log {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             active: AtomicBool::new(false),
-            end: AtomicU64::new(0),
-            state: Mutex::new(State {
-                chunks: Chunks::new(0),
-                db: None,
-                readers: Vec::new(),
-                next_reader: 0,
-                backlog: None,
-                following: false,
-                skips: VecDeque::new(),
-                seconds: VecDeque::new(),
-                barriers: VecDeque::new(),
-                annotate: false,
-                last_second: 0,
-                scratch: Vec::new(),
+            stream: CachePadded(Stream {
+                state: Mutex::new(State {
+                    readers: Vec::new(),
+                    next_reader: 0,
+                    backlog: None,
+                    skips: VecDeque::new(),
+                    seconds: VecDeque::new(),
+                    barriers: VecDeque::new(),
+                    scratch: Vec::new(),
+                    chunks: Chunks::new(0),
+                    db: None,
+                    last_second: 0,
+                    annotate: false,
+                    following: false,
+                }),
+                end: AtomicU64::new(0),
             }),
-            wakeups: Wakeups::default(),
-            durability: Durability::default(),
+            wakeups: CachePadded::default(),
+            durability: CachePadded::default(),
         })
     }
 
@@ -173,12 +187,12 @@ impl Log {
     /// Bytes in the stream so far: the replication offset.
     #[inline]
     pub fn end_offset(&self) -> u64 {
-        self.end.load(Ordering::SeqCst)
+        self.stream.end.load(Ordering::SeqCst)
     }
 
     /// The end of the stream and the database selected there, taken together.
     pub fn position(&self) -> Position {
-        let state = self.state.lock();
+        let state = self.stream.state.lock();
         Position {
             offset: state.chunks.end(),
             db: state.db,
@@ -199,7 +213,7 @@ impl Log {
         if unit.len_bytes() >= MAX_CHUNK_BYTES {
             return self.append_large(unit);
         }
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         if state.following {
             return self.publish(state);
         }
@@ -225,7 +239,7 @@ impl Log {
                 )
             })
             .collect();
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         if state.following {
             return self.publish(state);
         }
@@ -249,7 +263,7 @@ impl Log {
         if !self.is_active() {
             return self.end_offset();
         }
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         state.put(for_aof, |chunks| chunks.put(bytes));
         if db_after.is_some() {
             state.db = db_after;
@@ -262,7 +276,7 @@ impl Log {
         if !self.is_active() {
             return self.end_offset();
         }
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         if state.following {
             return self.publish(state);
         }
@@ -276,13 +290,13 @@ impl Log {
 
     /// The next command brings its SELECT, whatever is selected now.
     pub fn force_select(&self) {
-        self.state.lock().db = None;
+        self.stream.state.lock().db = None;
     }
 
     /// From now on the stream is a primary's, and nothing of our own is added to it; or it is our
     /// own again, and the next command brings its SELECT. Returns where it stands.
     pub fn set_following(&self, following: bool) -> u64 {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         state.following = following;
         if !following {
             state.db = None;
@@ -292,7 +306,7 @@ impl Log {
 
     /// Notes the seconds in which units ran, from now on or no longer, for `#TS:` annotations.
     pub fn set_annotations(&self, on: bool) {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         state.annotate = on;
         if !on {
             state.seconds.clear();
@@ -303,7 +317,7 @@ impl Log {
     /// Moves the stream to `offset`, which a primary or a file dictates, with `db` selected. What
     /// was kept belongs to another history and is forgotten; a backlog stays, empty.
     pub fn set_offset(&self, offset: u64, db: Option<u32>) -> Result<(), HasReaders> {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         let readers = state.readers.len();
         if readers > 0 {
             return Err(HasReaders { readers });
@@ -326,7 +340,7 @@ impl Log {
     /// # Errors
     /// Somebody follows the log already.
     pub fn rebase(&self, offset: u64) -> Result<(), HasReaders> {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         let readers = state.readers.len();
         if readers > 0 {
             return Err(HasReaders { readers });
@@ -364,7 +378,7 @@ impl Log {
     /// Makes the AOF's cursor stop at the present end of the stream, and returns that place. To be
     /// called with every shard locked; [`Cursor::pass_barrier`] lets the cursor go on.
     pub fn aof_barrier(&self) -> Position {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         let offset = state.chunks.end();
         if state.readers.iter().any(|reader| reader.for_aof) {
             state.barriers.push_back(offset);
@@ -376,7 +390,7 @@ impl Log {
     }
 
     fn open(self: &Arc<Self>, from: Option<u64>, for_aof: bool) -> Option<Cursor> {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         let end = state.chunks.end();
         let from = from.unwrap_or(end);
         // What the AOF must skip is only noted while an AOF reads: it cannot start in the past.
@@ -398,7 +412,7 @@ impl Log {
 
     /// Starts keeping the last `size_bytes` of the stream; resizes a backlog that is there.
     pub fn backlog_create(&self, size_bytes: u64) {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         let created = state
             .backlog
             .map_or(state.chunks.end(), |(_, created)| created);
@@ -412,14 +426,14 @@ impl Log {
 
     /// Changes the size of the backlog, if there is one.
     pub fn backlog_resize(&self, size_bytes: u64) {
-        if self.state.lock().backlog.is_some() {
+        if self.stream.state.lock().backlog.is_some() {
             self.backlog_create(size_bytes);
         }
     }
 
     /// Stops keeping a backlog.
     pub fn backlog_free(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.stream.state.lock();
         state.backlog = None;
         state.trim();
         self.finish(state);
@@ -427,7 +441,7 @@ impl Log {
 
     /// The backlog, if there is one.
     pub fn backlog(&self) -> Option<Backlog> {
-        let state = self.state.lock();
+        let state = self.stream.state.lock();
         let (size_bytes, created) = state.backlog?;
         let first = state.chunks.first().max(created);
         Some(Backlog {
@@ -449,7 +463,7 @@ impl Log {
 
     /// Bytes of memory the log holds, and those copied from it by readers that hold them.
     pub fn memory_bytes(&self) -> usize {
-        let state = self.state.lock();
+        let state = self.stream.state.lock();
         let copied = state.readers.iter().map(|reader| reader.copied);
         state.chunks.memory_bytes() + copied.sum::<usize>()
     }
@@ -457,7 +471,7 @@ impl Log {
     /// As [`Log::memory_bytes`], but as if readers that keep up had read everything: what they
     /// have not taken yet they will have in an instant.
     pub fn settled_bytes(&self) -> usize {
-        let state = self.state.lock();
+        let state = self.stream.state.lock();
         let lagging = || state.readers.iter().filter(|reader| !reader.keeps_up);
         let wanted = state.wanted(lagging().map(|reader| reader.position));
         let copied: usize = lagging().map(|reader| reader.copied).sum();
@@ -466,7 +480,7 @@ impl Log {
 
     /// How many cursors are open.
     pub fn readers(&self) -> usize {
-        self.state.lock().readers.len()
+        self.stream.state.lock().readers.len()
     }
 
     /// Wakes the readers that sleep. One call per batch, after the shards are unlocked; when all
@@ -479,14 +493,14 @@ impl Log {
     /// Publishes the end of the stream and unlocks it.
     fn publish(&self, state: MutexGuard<'_, State>) -> u64 {
         let end = state.chunks.end();
-        self.end.store(end, Ordering::SeqCst);
+        self.stream.end.store(end, Ordering::SeqCst);
         end
     }
 
     /// As `publish`, when readers or the backlog have come or gone.
     fn finish(&self, state: MutexGuard<'_, State>) -> u64 {
         let end = state.chunks.end();
-        self.end.store(end, Ordering::SeqCst);
+        self.stream.end.store(end, Ordering::SeqCst);
         self.active.store(
             state.backlog.is_some() || !state.readers.is_empty(),
             Ordering::SeqCst,

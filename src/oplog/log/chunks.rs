@@ -34,14 +34,15 @@ impl Chunk {
     }
 }
 
-/// See the module.
+/// See the module. What every append changes comes last.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Chunks {
     sealed: VecDeque<Chunk>,
-    tail: BytesMut,
-    tail_start: u64,
     spare: Option<BytesMut>,
     chunk_bytes: usize,
+    tail_start: u64,
+    tail: BytesMut,
 }
 
 impl Chunks {

@@ -89,7 +89,7 @@ impl Cursor {
     /// counted as the log's memory while it waits for a slow connection to take it.
     pub fn try_read_holding(&mut self, max_bytes: usize) -> Segments {
         let mut out = Segments::new();
-        let mut state = self.log.state.lock();
+        let mut state = self.log.stream.state.lock();
         let to = state
             .chunks
             .end()
@@ -109,7 +109,7 @@ impl Cursor {
     /// Lets the log drop what has been read.
     pub fn let_go(&mut self) {
         if std::mem::take(&mut self.holds) {
-            self.log.state.lock().moved(self.id, self.position);
+            self.log.stream.state.lock().moved(self.id, self.position);
         }
     }
 
@@ -120,7 +120,7 @@ impl Cursor {
             return;
         }
         self.keeps_up = keeps_up;
-        let mut state = self.log.state.lock();
+        let mut state = self.log.stream.state.lock();
         if let Some(reader) = state.readers.iter_mut().find(|reader| reader.id == self.id) {
             reader.keeps_up = keeps_up;
         }
@@ -128,7 +128,7 @@ impl Cursor {
 
     /// The next bytes for the AOF, appended to `out`: at most about `max_bytes` of stream.
     pub fn try_read_aof(&mut self, max_bytes: usize, out: &mut Vec<Piece>) -> AofRead {
-        let mut state = self.log.state.lock();
+        let mut state = self.log.stream.state.lock();
         let end = state.chunks.end();
         let barrier = state.barriers.front().copied();
         let to = end.min(self.position.saturating_add(max_bytes as u64));
@@ -148,7 +148,7 @@ impl Cursor {
 
     /// Goes on behind the barrier this cursor stands at.
     pub fn pass_barrier(&mut self) {
-        let mut state = self.log.state.lock();
+        let mut state = self.log.stream.state.lock();
         if state.barriers.front() == Some(&self.position) {
             state.barriers.pop_front();
         }
@@ -189,7 +189,7 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         self.log.wakeups.leave(&self.sleeper);
-        let mut state = self.log.state.lock();
+        let mut state = self.log.stream.state.lock();
         state.readers.retain(|reader| reader.id != self.id);
         if self.for_aof && !state.readers.iter().any(|reader| reader.for_aof) {
             state.skips.clear();

@@ -137,7 +137,7 @@ fn the_aof_misses_pings_and_nothing_else() {
     );
     assert_eq!(aof.position(), log.end_offset());
     assert_eq!(read_all(&mut replica).matches("PING").count(), 3);
-    assert!(log.state.lock().skips.is_empty());
+    assert!(log.stream.state.lock().skips.is_empty());
 }
 
 #[test]
