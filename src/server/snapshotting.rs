@@ -47,8 +47,8 @@ pub struct Progress {
     pub cancelled: Arc<AtomicBool>,
     /// Set by who wants it to fail, as if it could not be written (`DEBUG ABORT-BACKGROUND`).
     pub failed: AtomicBool,
-    /// Set when the snapshot is to be over soon: it is not held back any more.
-    pub hurries: AtomicBool,
+    /// Until when it is not held back, by [`clock::mono_us`].
+    hurries_until_us: AtomicU64,
     /// Keys written.
     pub keys: AtomicU64,
     /// Keys there are to write.
@@ -56,6 +56,18 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// It is not held back for a while. Whoever sees it threatened looks again before that is over.
+    pub fn hurry(&self) {
+        const WHILE_US: u64 = 300_000;
+        let until = clock::mono_us() + WHILE_US;
+        self.hurries_until_us.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be over soon.
+    pub fn hurries(&self) -> bool {
+        clock::mono_us() < self.hurries_until_us.load(Ordering::Relaxed)
+    }
+
     /// Of a snapshot that `cancelled` ends.
     pub fn cancelled_by(cancelled: Arc<AtomicBool>) -> Progress {
         Progress {
@@ -156,7 +168,7 @@ pub fn write<W: Write>(
     let mut pacer = Pacer::default();
     progress.check()?;
     while snapshot.next(&mut out) {
-        if !progress.hurries.load(Ordering::Relaxed) {
+        if !progress.hurries() {
             pacer.step();
         }
         let keys = out.len() as u64;

@@ -185,19 +185,25 @@ impl Replication {
         self.syncs.job.lock().is_some()
     }
 
-    /// So many bytes wait for a replica behind its snapshot. Once they are on the way to the limit
-    /// the snapshot is no longer held back for the clients' sake: a replica that is cut off begins
-    /// anew.
-    pub(super) fn mind_sync(&self, waiting: u64, limit: &OutputLimit) {
+    /// So many bytes of stream wait for a replica behind its snapshot, of so many that have come
+    /// since. While either is on the way to its limit the snapshot is not held back for the
+    /// clients' sake: a replica that is cut off begins anew.
+    pub(super) fn mind_sync(&self, waiting: u64, behind: u64, limit: &OutputLimit) {
         if let Some(job) = &*self.syncs.job.lock() {
-            let behind = Behind {
-                bytes: waiting as f64,
+            let of = |bytes: u64| Behind {
+                bytes: bytes as f64,
                 done: job.progress.keys.load(Ordering::Relaxed) as f64,
                 total: job.progress.total_keys.load(Ordering::Relaxed) as f64,
                 seconds: job.begun.elapsed().as_secs_f64(),
             };
-            if behind.threatens(limit) {
-                job.progress.hurries.store(true, Ordering::Relaxed);
+            // What a replica takes beside its data set waits there, within a limit like ours.
+            let both = OutputLimit {
+                hard_bytes: limit.hard_bytes.saturating_mul(2),
+                soft_bytes: 0,
+                soft_seconds: 0,
+            };
+            if of(waiting).threatens(limit) || of(behind).threatens(&both) {
+                job.progress.hurry();
             }
         }
     }
@@ -561,7 +567,7 @@ pub(super) mod tests {
         let engine = Arc::clone(&TestServer::new().engine);
         let saver = Arc::new(Saver::new(Arc::clone(&engine)));
         let repl = Replication::new(engine, saver, Arc::default());
-        let hurries = |hard_bytes, soft_bytes, soft_seconds, waiting| {
+        let hurries = |hard_bytes, soft_bytes, soft_seconds, waiting, behind| {
             let (job, _deliveries) = job(1);
             job.progress.total_keys.store(100, Ordering::Relaxed);
             job.progress.keys.store(50, Ordering::Relaxed);
@@ -571,15 +577,20 @@ pub(super) mod tests {
                 soft_bytes,
                 soft_seconds,
             };
-            repl.mind_sync(waiting, &limit);
-            job.progress.hurries.load(Ordering::Relaxed)
+            repl.mind_sync(waiting, behind, &limit);
+            job.progress.hurries()
         };
         // Half of the keys are written: twice as much will wait by the end.
-        assert!(!hurries(64 * MB, 0, 0, 23 * MB));
-        assert!(hurries(64 * MB, 0, 0, 25 * MB));
-        assert!(hurries(0, 64 * MB, 0, 17 * MB));
-        assert!(!hurries(0, 64 * MB, 60, 60 * MB));
-        assert!(!hurries(256 * MB, 64 * MB, 60, 60 * MB));
-        assert!(!hurries(0, 0, 0, u64::MAX));
+        assert!(!hurries(64 * MB, 0, 0, 23 * MB, 0));
+        assert!(hurries(64 * MB, 0, 0, 25 * MB, 0));
+        assert!(hurries(0, 64 * MB, 0, 17 * MB, 0));
+        assert!(!hurries(0, 64 * MB, 60, 60 * MB, 0));
+        assert!(!hurries(256 * MB, 64 * MB, 60, 60 * MB, 0));
+        assert!(!hurries(0, 0, 0, u64::MAX, 0));
+        // A replica that takes the stream holds as much again.
+        assert!(!hurries(64 * MB, 0, 0, 0, 47 * MB));
+        assert!(hurries(64 * MB, 0, 0, 0, 49 * MB));
+        assert!(!hurries(64 * MB, 64 * MB, 60, 23 * MB, 47 * MB));
+        assert!(!hurries(0, 0, 0, 0, u64::MAX));
     }
 }

@@ -1,7 +1,8 @@
 //! When a snapshot for replicas has to hurry.
 //!
 //! It goes slowly for the clients' sake while the stream behind it waits on the primary, within
-//! `client-output-buffer-limit replica`: above that the replica is cut off, and begins anew.
+//! `client-output-buffer-limit replica`: above that the replica is cut off, and begins anew. How
+//! fast the stream grows changes with what the clients may do, so it hurries for a while at a time.
 
 use crate::config::OutputLimit;
 

@@ -50,11 +50,11 @@ impl Feed {
         let backlog = settings.replication.repl_backlog_size;
         let hard = limit.hard_bytes > 0 && waiting > limit.hard_bytes.max(backlog);
         let online = self.replica.state() == ReplicaState::Online;
-        // What a replica has taken beside its data set waits there, within a limit like ours.
+        // All that has come since its snapshot; of that, what it has not taken waits here.
         let end = self.repl.engine.log.end_offset();
         let behind = self.main.as_ref().map_or(0, |m| end - m.from().min(end));
         if !online {
-            self.repl.mind_sync(waiting.max(behind), limit);
+            self.repl.mind_sync(waiting, behind, limit);
         }
         let soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(backlog);
         if !soft {
