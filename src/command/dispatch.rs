@@ -29,7 +29,7 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::keyspace::lfu::Lfu;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{ExpiryMode, Free, Hint, NO_PLACES, TOGETHER, Unit, UnitOptions};
+use crate::keyspace::unit::{ExpiryMode, Free, NO_PLACES, TOGETHER, Unit, UnitOptions};
 use crate::oplog::effect::{Effect, UnitEffects};
 use crate::resp::reply::Reply;
 
@@ -215,10 +215,7 @@ impl Engine {
         let mut ended = false;
         let mut clock = clock::mono_ns();
         for ((p, args), place) in planned.iter().zip(requests).zip(places) {
-            if p.first_key > 0
-                && let Some(key) = args.get(p.first_key)
-            {
-                let hint = Hint::new(key, p.hash, place, plan.hashes_of(p));
+            if let Some(hint) = plan.hint(p, args, place) {
                 ctx.unit.hint(hint);
             }
             if let Some(ms) = self.held_back(&ctx, p.command, args, gates) {

@@ -133,6 +133,10 @@ struct State {
     following: bool,
 }
 
+/// A cache line does for what every append changes.
+const _: () =
+    assert!(size_of::<State>() - std::mem::offset_of!(State, chunks) - Chunks::CHANGED_FROM <= 64);
+
 /// See the module. One per server, shared by reference.
 #[derive(Debug)]
 pub struct Log {

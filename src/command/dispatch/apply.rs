@@ -10,7 +10,7 @@
 
 use crate::base::clock;
 use crate::keyspace::locks::ShardMask;
-use crate::keyspace::unit::{Hint, NO_PLACES, Places, TOGETHER, Unit};
+use crate::keyspace::unit::{NO_PLACES, Places, TOGETHER, Unit};
 use crate::resp::reply::Reply;
 
 use super::super::ctx::Ctx;
@@ -84,8 +84,7 @@ impl Engine {
                 if args.is_empty() || is_bracket(args) {
                     continue;
                 }
-                if let Some(key) = args.get(p.first_key).filter(|_| p.first_key > 0) {
-                    let hint = Hint::new(key, p.hash, place, plan.hashes_of(p));
+                if let Some(hint) = plan.hint(p, args, place) {
                     ctx.unit.hint(hint);
                 }
                 let stats = &scratch.stats;

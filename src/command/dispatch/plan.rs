@@ -9,6 +9,8 @@ use super::{BATCH_MAX, Engine};
 use crate::base::text::same;
 use crate::keyspace::hash;
 use crate::keyspace::locks::ShardMask;
+use crate::keyspace::table::Pos;
+use crate::keyspace::unit::Hint;
 
 /// A request that is about to run.
 pub(super) struct Planned<'e> {
@@ -29,7 +31,7 @@ pub(super) struct Plan<'e> {
 }
 
 impl<'e> Plan<'e> {
-    /// A request with the shards of its keys, if it has any.
+    /// A request with the shards it needs: those of its keys, or all.
     #[inline]
     fn of(
         &mut self,
@@ -44,23 +46,30 @@ impl<'e> Plan<'e> {
             shards: ShardMask::NONE,
             several: (0, 0),
         };
-        if let (Locks::Keys, Some(c)) = (locks, command) {
-            let from = self.hashes.len() as u32;
-            (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
-                self.hashes.push(hash);
-            });
-            p.several = (from, self.hashes.len() as u32);
+        match (locks, command) {
+            (Locks::All, _) => p.shards = ShardMask::ALL,
+            (Locks::Keys, Some(c)) => {
+                let from = self.hashes.len() as u32;
+                (p.first_key, p.hash) = add_keys(c, args, &mut p.shards, |hash| {
+                    self.hashes.push(hash);
+                });
+                p.several = (from, self.hashes.len() as u32);
+            }
+            _ => {}
         }
         p
     }
 
-    /// The hashes of all keys of a command, if it has several.
+    /// What is known of a request's keys, if it has any; the first probably stands at `place`.
     #[inline]
-    pub fn hashes_of(&self, planned: &Planned<'_>) -> &[u64] {
+    pub fn hint(&self, planned: &Planned<'_>, args: &[&[u8]], place: Pos) -> Option<Hint<'_>> {
+        if planned.first_key == 0 {
+            return None;
+        }
         let (from, to) = planned.several;
-        self.hashes
-            .get(from as usize..to as usize)
-            .unwrap_or_default()
+        let all = self.hashes.get(from as usize..to as usize);
+        let key = args.get(planned.first_key)?;
+        Some(Hint::new(key, planned.hash, place, all.unwrap_or_default()))
     }
 }
 
@@ -84,10 +93,7 @@ impl Engine {
             if alone && !plan.requests.is_empty() {
                 break;
             }
-            let mut p = plan.of(command, locks, args);
-            if matches!(locks, Locks::All) {
-                p.shards = ShardMask::ALL;
-            }
+            let p = plan.of(command, locks, args);
             plan.requests.push(p);
             if alone {
                 break;
@@ -101,11 +107,11 @@ impl Engine {
         let mut plan = Plan::default();
         let mut before = None;
         for args in commands {
-            let (command, locks) = self.look_up(args, &mut before);
-            let mut p = plan.of(command, locks, args);
-            if matches!(locks, Locks::All | Locks::Own) && !is_bracket(args) {
-                p.shards = ShardMask::ALL;
+            let (command, mut locks) = self.look_up(args, &mut before);
+            if !is_bracket(args) {
+                locks = locks.inside_unit();
             }
+            let p = plan.of(command, locks, args);
             plan.requests.push(p);
         }
         plan
@@ -133,20 +139,10 @@ impl Engine {
 
     /// The shards that a queued command needs.
     pub fn locks_of(&self, args: &[&[u8]]) -> ShardMask {
-        let mut mask = ShardMask::NONE;
-        if let Some(c) = self.table.lookup(args)
-            && c.spec.arity_ok(args.len())
-            && let Some(action) = c.handler
-        {
-            match action.locks {
-                Locks::Nothing => {}
-                Locks::All | Locks::Own => mask = ShardMask::ALL,
-                Locks::Keys => {
-                    add_keys(c, args, &mut mask, |_| ());
-                }
-            }
-        }
-        mask
+        let (command, locks) = self.look_up(args, &mut None);
+        Plan::default()
+            .of(command, locks.inside_unit(), args)
+            .shards
     }
 }
 

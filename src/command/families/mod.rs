@@ -49,6 +49,17 @@ pub enum Locks {
     Own,
 }
 
+impl Locks {
+    /// What must be locked for a command that runs inside a larger unit, where it can lock nothing
+    /// for itself.
+    pub fn inside_unit(self) -> Locks {
+        match self {
+            Locks::Own => Locks::All,
+            other => other,
+        }
+    }
+}
+
 /// How a command runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Action {

@@ -46,6 +46,9 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Where what every append changes begins.
+    pub const CHANGED_FROM: usize = std::mem::offset_of!(Chunks, tail_start);
+
     pub fn new(start: u64) -> Self {
         Self {
             sealed: VecDeque::new(),
