@@ -1,5 +1,7 @@
 //! The append-only file of this server: what it needs of the configuration, the data it is made
-//! of and loaded into, and when it is rewritten.
+//! of and loaded into ([`replay`]), and when it is rewritten.
+
+mod replay;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,24 +10,20 @@ use std::time::Instant;
 
 use crate::base::clock;
 use crate::command::ctx::CommandError;
-use crate::command::dispatch::{Propagation, Scratch};
 use crate::command::engine::{Engine, Gate};
-use crate::command::session::{Origin, Session};
 use crate::config::{AppendFsync, Settings};
 use crate::keyspace::snapshot::Snapshot;
 use crate::persist::aof::commands::Commands;
 use crate::persist::aof::control::{Aof, Options, Request, State};
 use crate::persist::aof::engine::Policy;
 use crate::persist::aof::folder::{AofError, Folder};
-use crate::persist::aof::load::{LoadTarget, Loaded, Refusal};
+use crate::persist::aof::load::Loaded;
 use crate::persist::aof::rewriting::{Format, Rewrite};
 use crate::persist::aof::status::Fsync;
-use crate::persist::rdb::file::LoadFile;
 use crate::persist::rdb::writer::Writer;
-use crate::resp::reply::{Proto, Reply};
 
 use super::host::Parts;
-use super::loading::{self, LoadMode, LoadStatus};
+use super::loading::LoadStatus;
 use super::pacing::{self, Pacer};
 use super::replication::AppendOnly;
 use super::snapshotting::{self, Heading, Progress, StreamPoint};
@@ -81,9 +79,7 @@ pub fn open(engine: &Engine) -> Result<Arc<Aof>, AofError> {
 /// What is wrong with it; logged.
 pub fn load(engine: &Engine, aof: &Aof, status: &LoadStatus) -> Result<bool, AofError> {
     let begun = Instant::now();
-    let mut target = Replay::new(engine, status);
-    let loaded = aof.load(&mut target)?;
-    match loaded {
+    match replay::load(engine, aof, status)? {
         Loaded::Nothing | Loaded::Empty => Ok(false),
         Loaded::Data { .. } => {
             tracing::info!(
@@ -92,91 +88,6 @@ pub fn load(engine: &Engine, aof: &Aof, status: &LoadStatus) -> Result<bool, Aof
             );
             Ok(true)
         }
-    }
-}
-
-/// What receives the data of an AOF.
-struct Replay<'e> {
-    engine: &'e Engine,
-    status: &'e LoadStatus,
-    session: Session,
-    scratch: Scratch,
-    reply: Reply,
-}
-
-impl<'e> Replay<'e> {
-    fn new(engine: &'e Engine, status: &'e LoadStatus) -> Replay<'e> {
-        let client = engine.clients.unlisted(clock::unix_ms());
-        Replay {
-            engine,
-            status,
-            session: Session::new(client, Origin::Replay, true),
-            scratch: Scratch::new(engine),
-            reply: Reply::new(Proto::Resp2),
-        }
-    }
-}
-
-impl LoadTarget for Replay<'_> {
-    fn begin(&mut self, total_bytes: u64) {
-        self.status
-            .total_bytes
-            .store(total_bytes, Ordering::Relaxed);
-        self.status.loaded_bytes.store(0, Ordering::Relaxed);
-    }
-
-    fn load_rdb(&mut self, input: LoadFile) -> Result<u64, String> {
-        let watch = loading::Watch {
-            progress: Some(Arc::clone(&self.status.loaded_bytes)),
-            ..loading::Watch::default()
-        };
-        // A key that is due by now may have been given more time by a command that follows.
-        let mode = LoadMode {
-            keep_due: true,
-            ..LoadMode::default()
-        };
-        match loading::load_opened(self.engine, input, mode, watch) {
-            Ok((loaded, summary)) => {
-                self.status
-                    .keys_loaded
-                    .store(loaded.keys, Ordering::Relaxed);
-                self.status
-                    .keys_expired
-                    .store(loaded.expired, Ordering::Relaxed);
-                Ok(summary.length)
-            }
-            Err(e) => {
-                for line in e.log_lines() {
-                    tracing::warn!("{line}");
-                }
-                Err(e.to_string())
-            }
-        }
-    }
-
-    fn apply(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), Refusal> {
-        if self.engine.table.lookup_original(argv).is_none() {
-            return Err(Refusal::UnknownCommand);
-        }
-        self.session.select(db as usize);
-        self.engine.run_as(
-            &mut self.scratch,
-            &mut self.session,
-            &[argv],
-            &mut self.reply,
-            Propagation::Nowhere,
-        );
-        self.reply.clear();
-        let delay_us = self.engine.config.current().rdb.key_load_delay;
-        if delay_us > 0 {
-            std::thread::sleep(std::time::Duration::from_micros(delay_us as u64));
-        }
-        Ok(())
-    }
-
-    fn progress(&mut self, bytes: u64) -> Result<(), Refusal> {
-        self.status.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
     }
 }
 
@@ -479,6 +390,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use super::super::loading::{self, LoadMode};
     use super::*;
     use crate::command::testing::TestServer;
 
@@ -520,7 +432,7 @@ mod tests {
         let options = options(&t.engine.config.settings());
         let aof = Aof::open(folder, log, options, Arc::new(|| ())).unwrap();
         let status = LoadStatus::default();
-        let loaded = aof.load(&mut Replay::new(&t.engine, &status));
+        let loaded = replay::load(&t.engine, &aof, &status);
         (t, loaded)
     }
 
