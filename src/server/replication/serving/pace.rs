@@ -15,8 +15,10 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// Between the beginnings of two pieces.
-const APART: Duration = Duration::from_micros(250);
+/// Between the beginnings of two pieces. Half of it costs a primary that shares its processors with
+/// one replica four per cent of its writes more, and with four nine; twice as much wins nothing
+/// with one.
+const APART: Duration = Duration::from_micros(500);
 
 /// Says when the next piece is due.
 pub struct Pace {
