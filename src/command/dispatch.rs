@@ -19,6 +19,7 @@
 
 mod after;
 mod apply;
+mod durability;
 mod gates;
 mod plan;
 
@@ -36,6 +37,7 @@ use crate::resp::reply::Reply;
 pub use super::engine::Engine;
 pub use apply::FromPrimary;
 
+use self::durability::Dependence;
 use self::plan::{Plan, Planned};
 use super::ctx::{Ctx, Suspended};
 use super::engine::Gate;
@@ -245,7 +247,7 @@ impl Engine {
         if ran.suspended.is_some() {
             ctx.session.client.blocked.store(true, Ordering::Relaxed);
         }
-        self.finish(ctx, &scratch.stats, propagation, ran);
+        self.finish(ctx, &scratch.stats, propagation, (plan, planned), ran);
         ended
     }
 
@@ -506,14 +508,16 @@ impl Engine {
         mut ctx: Ctx<'_>,
         stats: &WorkerStats,
         propagation: Propagation<'_>,
+        (plan, planned): (&Plan<'_>, &[Planned<'_>]),
         ran: &mut Ran,
     ) {
         let mut end = 0;
+        let depends = Dependence::of(self, &ctx, plan, planned);
         match propagation {
             Propagation::Own if ctx.unit.effects.is_empty() => {}
             Propagation::Own => {
                 let offset = self.log.append(ctx.unit.effects);
-                ctx.unit.wrote(offset);
+                depends.note(&mut ctx.unit, offset);
                 ctx.session.last_write = offset;
                 end = offset;
                 ran.appended = true;
@@ -521,15 +525,14 @@ impl Engine {
             Propagation::Primary(stream) => {
                 let db = Some(ctx.session.db as u32);
                 let offset = self.log.append_raw(stream.bytes, stream.for_aof, db);
-                ctx.unit.wrote(offset);
+                depends.note(&mut ctx.unit, offset);
                 end = offset;
                 ran.appended = true;
             }
             Propagation::Nowhere => {}
         }
-        if self.log.durability().need() != crate::oplog::durable::Need::Nothing {
-            ran.durable_at = ran.durable_at.max(ctx.unit.newest_write());
-        }
+        let durable_at = depends.durable_at(&mut ctx.unit, end);
+        ran.durable_at = ran.durable_at.max(durable_at);
         let counters = ctx.unit.counters;
         let events = std::mem::take(&mut ctx.unit.events);
         let freed = std::mem::take(&mut ctx.unit.freed);

@@ -318,6 +318,16 @@ impl TestClient {
         ran.paused_ms
     }
 
+    /// Up to where the log must be durable before this command's reply may go out.
+    pub fn durable_at(&mut self, line: &str) -> u64 {
+        let args = args::split_args(line.as_bytes()).unwrap();
+        let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
+        let mut reply = Reply::new(self.proto);
+        let engine = &self.engine;
+        let ran = engine.run(&mut self.scratch, &mut self.session, &[&args], &mut reply);
+        ran.durable_at
+    }
+
     /// Runs requests as a connection does that read them at once.
     pub fn pipeline(&mut self, requests: &[&[&[u8]]]) -> Vec<Resp> {
         let mut reply = Reply::new(self.proto);

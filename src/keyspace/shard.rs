@@ -11,6 +11,7 @@
 
 mod change;
 mod waiting;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use super::value::{Collection, ValueKind, ValueRef};
 use super::waiters::{Needs, Ready, Waiters};
 
 pub use change::{CollectionEdit, Edited, NewValue};
+pub use writes::Writes;
 
 /// Set when a watched key changes; one for each client, shared by all the keys it watches.
 pub type WatchFlag = Arc<AtomicBool>;
@@ -101,8 +103,8 @@ pub struct Shard {
     /// The instant of the unit that holds the lock, Unix milliseconds.
     pub now_ms: i64,
     dbs: Vec<Db>,
-    /// Offset behind the newest write of this shard in the oplog.
-    pub last_write: u64,
+    /// How far the log must have got for replies that show what is here.
+    pub writes: Writes,
     /// Mark of entries that need no capture; all entries have it while no snapshot runs.
     mark: bool,
     capturing: bool,
@@ -132,7 +134,7 @@ impl Shard {
             flushed: Vec::new(),
             ready: Vec::new(),
             needs: Needs::default(),
-            last_write: 0,
+            writes: Writes::default(),
             now_ms: 0,
         }
     }

@@ -366,9 +366,30 @@ impl<'a> Unit<'a> {
     pub fn wrote(&mut self, offset: u64) {
         for i in self.locked.mask().iter() {
             if let Some(s) = self.locked.shard(i) {
-                s.last_write = s.last_write.max(offset);
+                s.writes.note_any(offset);
             }
         }
+    }
+
+    /// As [`Unit::wrote`], for a unit that can have written keys with these hashes alone.
+    pub fn wrote_keys(&mut self, offset: u64, hashes: &[u64]) {
+        for &hash in hashes {
+            if let Some(s) = self.locked.shard_for(hash) {
+                s.writes.note_key(hash, offset);
+            }
+        }
+    }
+
+    /// The newest log offset at which one of these keys was written, by their hashes, as far as
+    /// that is known.
+    pub fn newest_write_of(&mut self, hashes: &[u64]) -> u64 {
+        let of = |hash: &u64| {
+            self.locked
+                .shard_for(*hash)
+                .map(|s| s.writes.newest_of(*hash))
+        };
+        let newest = hashes.iter().filter_map(of).max();
+        newest.unwrap_or(0).max(self.seen_write)
     }
 
     /// The newest log offset written by any shard that is locked or was looked at.
@@ -376,7 +397,7 @@ impl<'a> Unit<'a> {
         let mask = self.locked.mask();
         let seen = self.seen_write;
         mask.iter()
-            .filter_map(|i| self.locked.shard(i).map(|s| s.last_write))
+            .filter_map(|i| self.locked.shard(i).map(|s| s.writes.newest()))
             .max()
             .unwrap_or(0)
             .max(seen)

@@ -95,7 +95,14 @@ impl Engine {
             }
         }
         self.serve_waiters(&mut ctx);
-        self.finish(ctx, &scratch.stats, propagation, &mut Ran::default());
+        let requests = (&plan, plan.requests.as_slice());
+        self.finish(
+            ctx,
+            &scratch.stats,
+            propagation,
+            requests,
+            &mut Ran::default(),
+        );
         drop(link);
         true
     }

@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::super::families::{Action, Locks};
-use super::super::spec::Command;
+use super::super::spec::{Command, CommandFlags};
 use super::{BATCH_MAX, Engine};
 use crate::base::text::same;
 use crate::keyspace::hash;
@@ -20,6 +20,8 @@ pub(super) struct Planned<'e> {
     pub shards: ShardMask,
     /// Where the hashes of all keys are in [`Plan::hashes`], if there are several keys.
     several: (u32, u32),
+    /// Whether these are all the keys that it looks at or changes.
+    names_all: bool,
 }
 
 /// The plan of a batch.
@@ -45,6 +47,7 @@ impl<'e> Plan<'e> {
             hash: 0,
             shards: ShardMask::NONE,
             several: (0, 0),
+            names_all: false,
         };
         match (locks, command) {
             (Locks::All, _) => p.shards = ShardMask::ALL,
@@ -54,10 +57,38 @@ impl<'e> Plan<'e> {
                     self.hashes.push(hash);
                 });
                 p.several = (from, self.hashes.len() as u32);
+                let arbitrary = CommandFlags::TOUCHES_ARBITRARY_KEYS;
+                p.names_all = p.first_key > 0 && !c.spec.flags.contains(arbitrary);
             }
+            (Locks::Nothing, _) => p.names_all = true,
             _ => {}
         }
         p
+    }
+
+    /// The hashes of all keys that these requests look at or change, if that is known: not where
+    /// other shards than theirs were `locked`.
+    pub fn all_keys(
+        &self,
+        planned: &[Planned<'_>],
+        locked: ShardMask,
+    ) -> Option<SmallVec<[u64; BATCH_MAX]>> {
+        let mut all = SmallVec::new();
+        let mut shards = ShardMask::NONE;
+        for p in planned {
+            if !p.names_all {
+                return None;
+            }
+            shards = shards.union(p.shards);
+            match p.several {
+                (from, to) if from < to => {
+                    all.extend_from_slice(self.hashes.get(from as usize..to as usize)?);
+                }
+                _ if p.first_key > 0 => all.push(p.hash),
+                _ => {}
+            }
+        }
+        (shards == locked).then_some(all)
     }
 
     /// What is known of a request's keys, if it has any; the first probably stands at `place`.

@@ -80,7 +80,7 @@ impl Unit<'_> {
         let keyspace = self.keyspace();
         let seen = &mut self.seen_write;
         keyspace.walk_noting(db, cursor, count, step, &mut visit, |shard| {
-            *seen = (*seen).max(shard.last_write);
+            *seen = (*seen).max(shard.writes.newest());
         })
     }
 }
@@ -91,7 +91,7 @@ impl Keyspace {
         let mut locked = self.lock(ShardMask::ALL);
         for index in 0..SHARDS {
             if let Some(shard) = locked.shard(index) {
-                shard.last_write = 0;
+                shard.writes.forget();
             }
         }
     }
