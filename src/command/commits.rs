@@ -48,12 +48,18 @@ impl Commits {
         }
     }
 
-    /// Wakes the log's readers, for as long as it is polled, after whoever was ready has run.
-    pub async fn wake_readers(&self, log: &Log) {
+    /// For as long as it is polled, has what was appended written or wakes the log's readers, after
+    /// whoever was ready has run.
+    pub async fn pass_on(&self, log: &Log) {
         loop {
             self.grown.notified().await;
             self.unread.set(false);
-            log.wake();
+            if log.durability().try_commit() {
+                self.wake(log.durability());
+                log.wake_replicas();
+            } else {
+                log.wake();
+            }
         }
     }
 
@@ -67,6 +73,8 @@ impl Commits {
             if durability.is_reached(offset) {
                 return Poll::Ready(());
             }
+            // What it waits for may have been appended by another worker, which has more to run.
+            self.appended();
             let mut waiting = self.waiting.borrow_mut();
             waiting.insert(key, cx.waker().clone());
             if waiting.first_key_value().is_some_and(|(k, _)| *k == key) {
@@ -118,7 +126,8 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::oplog::durable::Need;
+    use crate::oplog::durable::{Committer, Need};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     async fn settle() {
         for _ in 0..8 {
@@ -159,6 +168,48 @@ mod tests {
             settle().await;
             assert_eq!(over(), [true; 4]);
             assert!(commits.waiting.borrow().is_empty());
+        });
+    }
+
+    /// Writes by itself, as the AOF does for a thread that asks for it.
+    #[derive(Debug)]
+    struct Writes(Arc<Log>, AtomicUsize);
+
+    impl Committer for Writes {
+        fn try_commit(&self) -> bool {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            let end = self.0.end_offset();
+            self.0.durability().publish_written(end);
+            true
+        }
+    }
+
+    #[test]
+    fn what_waits_is_written_once_when_all_who_were_ready_have_run() {
+        run(async {
+            let log = Log::new();
+            let _reader = log.aof_reader().unwrap();
+            let writes = Arc::new(Writes(Arc::clone(&log), AtomicUsize::new(0)));
+            log.durability().set_committer(writes.clone());
+            log.durability().set_need(Need::Written);
+            let commits = Rc::new(Commits::default());
+            let (l, c) = (Arc::clone(&log), Rc::clone(&commits));
+            tokio::task::spawn_local(async move { c.pass_on(&l).await });
+            settle().await;
+            // The first has not appended anything: it shows what another worker has.
+            let elsewhere = log.append_raw(b"x", true, None);
+            let mut offsets = vec![elsewhere];
+            offsets.extend([b"y", b"z"].map(|bytes| log.append_raw(bytes, true, None)));
+            let waits: Vec<_> = offsets
+                .into_iter()
+                .map(|offset| {
+                    let (l, c) = (Arc::clone(&log), Rc::clone(&commits));
+                    tokio::task::spawn_local(async move { c.wait(l.durability(), offset).await })
+                })
+                .collect();
+            settle().await;
+            assert!(waits.iter().all(|wait| wait.is_finished()));
+            assert_eq!(writes.1.load(Ordering::SeqCst), 1);
         });
     }
 

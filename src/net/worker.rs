@@ -267,7 +267,7 @@ async fn work(worker: Rc<Worker>, mut incoming: mpsc::UnboundedReceiver<Task>) {
     });
     let me = Rc::clone(&worker);
     tokio::task::spawn_local(async move {
-        me.commits.wake_readers(&me.engine.log).await;
+        me.commits.pass_on(&me.engine.log).await;
     });
     while let Some(task) = incoming.recv().await {
         let (accepted, client) = match task {

@@ -13,7 +13,9 @@
 //! An AOF that was just switched on counts for nothing until its first base is complete: until
 //! then [`Durability::synced_offset`], which WAITAOF and acknowledgements to a primary go by, is 0.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
@@ -31,6 +33,14 @@ pub enum Need {
     Synced,
 }
 
+/// Brings the log to the kernel on the thread that asks for it. A write into a file's pages takes
+/// less time than waking a thread to make it.
+pub trait Committer: Send + Sync + Debug {
+    /// Writes what the log holds, if that is quickly done and nobody else is about to. `true` if
+    /// all that the caller has appended is written, or will be without anybody being woken for it.
+    fn try_commit(&self) -> bool;
+}
+
 /// The published offsets and those who wait for them.
 #[derive(Debug, Default)]
 pub struct Durability {
@@ -44,9 +54,25 @@ pub struct Durability {
     baseless: AtomicBool,
     waiting: AtomicUsize,
     moved: Notify,
+    committer: RwLock<Option<Arc<dyn Committer>>>,
 }
 
 impl Durability {
+    /// Says who writes for a thread that would have to wait otherwise, from now on.
+    pub fn set_committer(&self, committer: Arc<dyn Committer>) {
+        *self.committer.write() = Some(committer);
+    }
+
+    /// Has what was appended to the log written by this thread, where replies wait for that. If
+    /// not, the AOF's thread is to be woken.
+    pub fn try_commit(&self) -> bool {
+        if self.need() != Need::Written {
+            return false;
+        }
+        let committer = self.committer.read();
+        committer.as_ref().is_some_and(|it| it.try_commit())
+    }
+
     /// Log offset up to which the AOF has been given to the kernel.
     pub fn written_offset(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
@@ -192,7 +218,6 @@ impl Drop for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
 

@@ -43,7 +43,7 @@ mod cursor;
 mod tests;
 mod wakeup;
 
-pub use cursor::{AofRead, Cursor, Piece, Segments};
+pub use cursor::{AofRead, Cursor, Piece, Segments, Waiter};
 pub use wakeup::WakeHandle;
 
 use self::chunks::{Chunks, MAX_CHUNK_BYTES};
@@ -143,7 +143,10 @@ pub struct Log {
     /// Read by every unit, whether it writes or not, and seldom changed.
     active: AtomicBool,
     stream: CachePadded<Stream>,
-    wakeups: CachePadded<Wakeups>,
+    /// Where replicas' readers sleep.
+    replicas: CachePadded<Wakeups>,
+    /// Where the AOF's reader sleeps.
+    aof: CachePadded<Wakeups>,
     durability: CachePadded<Durability>,
 }
 
@@ -177,7 +180,8 @@ impl Log {
                 }),
                 end: AtomicU64::new(0),
             }),
-            wakeups: CachePadded::default(),
+            replicas: CachePadded::default(),
+            aof: CachePadded::default(),
             durability: CachePadded::default(),
         })
     }
@@ -488,10 +492,21 @@ impl Log {
     }
 
     /// Wakes the readers that sleep. One call per batch, after the shards are unlocked; when all
-    /// readers are busy it is one load.
+    /// readers are busy it is two loads.
     #[inline]
     pub fn wake(&self) {
-        self.wakeups.wake_all();
+        self.wake_replicas();
+        self.aof.wake_all();
+    }
+
+    /// As [`Log::wake`], but for the AOF's reader: what there is for it has been taken care of.
+    #[inline]
+    pub fn wake_replicas(&self) {
+        self.replicas.wake_all();
+    }
+
+    fn wakeups(&self, for_aof: bool) -> &Wakeups {
+        if for_aof { &self.aof } else { &self.replicas }
     }
 
     /// Publishes the end of the stream and unlocks it.

@@ -51,7 +51,7 @@ pub struct Cursor {
 
 impl Cursor {
     pub(super) fn new(log: Arc<Log>, id: u64, position: u64, for_aof: bool) -> Self {
-        let sleeper = log.wakeups.join();
+        let sleeper = log.wakeups(for_aof).join();
         Self {
             log,
             id,
@@ -157,22 +157,23 @@ impl Cursor {
     /// Waits until there is something to read. Safe to drop and to call again.
     pub async fn readable(&self) {
         let ready = || self.log.end_offset() > self.position;
-        self.log.wakeups.sleep(&self.sleeper, ready).await;
+        let wakeups = self.log.wakeups(self.for_aof);
+        wakeups.sleep(&self.sleeper, ready).await;
     }
 
     /// Blocks until there is something to read, `timeout` is over, or a [`WakeHandle`] calls.
     /// Returns whether there is something to read.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        self.wait_beyond(self.position, timeout)
+        self.waiter().wait_beyond(self.position, timeout)
     }
 
-    /// As [`Cursor::wait`], for a reader that is only interested in the stream behind `offset`.
-    pub fn wait_beyond(&self, offset: u64, timeout: Option<Duration>) -> bool {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let ready = || self.log.end_offset() > offset;
-        self.log
-            .wakeups
-            .sleep_blocking(&self.sleeper, deadline, ready)
+    /// Waits in this cursor's place, for whoever cannot hold the cursor meanwhile.
+    pub fn waiter(&self) -> Waiter {
+        Waiter {
+            log: Arc::clone(&self.log),
+            for_aof: self.for_aof,
+            sleeper: self.sleeper.clone(),
+        }
     }
 
     /// Ends waits of this cursor from elsewhere.
@@ -186,9 +187,28 @@ impl Cursor {
     }
 }
 
+/// A cursor's bed without the cursor.
+#[derive(Debug)]
+pub struct Waiter {
+    log: Arc<Log>,
+    for_aof: bool,
+    sleeper: Sleeper,
+}
+
+impl Waiter {
+    /// As [`Cursor::wait`], for a reader that is only interested in the stream behind `offset`; at
+    /// `u64::MAX`, that is in nothing, no append wakes it.
+    pub fn wait_beyond(&self, offset: u64, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let ready = || self.log.end_offset() > offset;
+        let wakeups = self.log.wakeups(self.for_aof);
+        wakeups.sleep_blocking(&self.sleeper, offset == u64::MAX, deadline, ready)
+    }
+}
+
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.log.wakeups.leave(&self.sleeper);
+        self.log.wakeups(self.for_aof).leave(&self.sleeper);
         let mut state = self.log.stream.state.lock();
         state.readers.retain(|reader| reader.id != self.id);
         if self.for_aof && !state.readers.iter().any(|reader| reader.for_aof) {

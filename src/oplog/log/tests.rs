@@ -542,3 +542,22 @@ fn an_append_wakes_a_sleeping_thread() {
     log.wake();
     assert!(waiter.join().unwrap());
 }
+
+#[test]
+fn a_reader_that_wants_nothing_is_not_woken_by_an_append() {
+    let log = Log::new();
+    let cursor = log.aof_reader().unwrap();
+    let (waiter, handle) = (cursor.waiter(), cursor.wake_handle());
+    let deaf = thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        waiter.wait_beyond(u64::MAX, Some(Duration::from_secs(30)));
+        begun.elapsed()
+    });
+    thread::sleep(Duration::from_millis(5));
+    append(&log, 0, "A");
+    log.wake();
+    thread::sleep(Duration::from_millis(50));
+    assert!(!deaf.is_finished());
+    handle.wake();
+    assert!(deaf.join().unwrap() < Duration::from_secs(30));
+}

@@ -48,7 +48,7 @@ pub(super) struct Wakeups {
 }
 
 /// One reader's bed; leaving the registry when dropped is up to [`Wakeups::leave`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sleeper(Arc<Bed>);
 
 impl Sleeper {
@@ -117,15 +117,17 @@ impl Wakeups {
         }
     }
 
-    /// Sleeps on a thread until `ready`, the deadline or a [`WakeHandle::wake`].
+    /// Sleeps on a thread until `ready`, the deadline or a [`WakeHandle::wake`]. Who is `deaf` is
+    /// not woken by what is appended.
     pub fn sleep_blocking(
         &self,
         sleeper: &Sleeper,
+        deaf: bool,
         deadline: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> bool {
         let bed = &sleeper.0;
-        let _asleep = self.lie_down(bed);
+        let _asleep = (!deaf).then(|| self.lie_down(bed));
         let mut called = bed.called.lock();
         while !*called && !ready() {
             match deadline {

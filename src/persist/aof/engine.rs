@@ -15,11 +15,15 @@
 //! - `everysec`: an fsync is started in the background once a second while there is something
 //!   unsynced. Replies wait for `written_offset`, except while an fsync is going on: an append may
 //!   then block on the disk, and clients must not feel that. That is when Redis keeps the bytes in
-//!   memory and replies.
+//!   memory and replies. Since nobody waits, what comes is collected for some milliseconds.
 //! - An append that fails is undone by cutting the file to its former size, and tried again after
 //!   a second; until it succeeds the status makes write commands fail with MISCONF.
 //! - Rotation: at a barrier of the log the old file is completed and synced, then the new one is
 //!   opened (which puts it into the manifest). So a file that is not the last is always whole.
+//!   But under `always`, replies do not wait meanwhile, as during any other fsync: tens of
+//!   megabytes may be on their way to the disk.
+//! - While replies wait for `written_offset`, whoever has such replies may do the writing itself
+//!   ([`Engine::commit`]; see [`super::shared`]).
 
 use super::folder::strerror;
 use super::sink::{AofFile, Target, append_all};
@@ -35,7 +39,11 @@ use tracing::{info, warn};
 /// The most that is read from the log in one step.
 const READ_BYTES: usize = 1024 * 1024;
 const SYNC_EVERY_MS: u64 = 1000;
+/// Between two writes during a background fsync.
+const COLLECT_MS: u64 = 10;
 const RETRY_AFTER_MS: u64 = 1000;
+/// The most of the log that a thread with other work writes.
+const COMMIT_BYTES: u64 = 256 * 1024;
 /// Seconds an fsync may take before writing during it counts as delayed.
 const DELAYED_AFTER_MS: u64 = 2000;
 /// Between two log entries about failing writes.
@@ -113,6 +121,8 @@ pub struct Engine {
     retry_at_ms: Option<u64>,
     last_error_log_ms: Option<u64>,
     at_barrier: bool,
+    /// The old file is on its way to disk, the new one is not open yet.
+    rotating: bool,
     fatal: bool,
     /// One for each barrier of the log, in order.
     pub(super) rotations: VecDeque<Rotation>,
@@ -147,6 +157,7 @@ impl Engine {
             retry_at_ms: None,
             last_error_log_ms: None,
             at_barrier: false,
+            rotating: false,
             fatal: false,
             rotations: VecDeque::new(),
         };
@@ -171,9 +182,9 @@ impl Engine {
         self.fatal
     }
 
-    /// Whether more of the log can be read now or as soon as it is appended.
+    /// Whether more of the log is to be read as soon as it is appended.
     pub fn wants_more(&self) -> bool {
-        !self.is_failing() && !self.at_barrier
+        !self.is_failing() && !self.at_barrier && self.syncing.is_none()
     }
 
     /// Changes the policy. What `always` owes for the past is paid by the next step.
@@ -219,6 +230,26 @@ impl Engine {
         } else {
             self.sleep(now_ms)
         }
+    }
+
+    /// Whether bytes in the file wait for an fsync that is yet to begin.
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    /// A step for a thread with other work, if no more is to be done than to append a little.
+    /// `false` if there is more to do, now or behind it.
+    pub fn commit(&mut self, now_ms: u64) -> bool {
+        let is_little = self.policy.fsync != Fsync::Always
+            && self.wants_more()
+            && self.pending.is_empty()
+            && self.rotations.is_empty()
+            && self.status.flush_sleep_us.load(Ordering::Relaxed) == 0
+            && self.cursor.lag() <= COMMIT_BYTES;
+        is_little
+            && matches!(self.step(now_ms), Next::Sleep { .. })
+            && !self.is_failing()
+            && !self.at_barrier
     }
 
     /// Puts everything appended to the log so far into the file and on disk, or says why not.
@@ -447,11 +478,14 @@ impl Engine {
         };
         self.cursor.pass_barrier();
         self.at_barrier = false;
+        self.rotating = true;
+        self.publish_need();
         let opened = self
             .target
             .file
             .sync()
             .and_then(|()| (rotation.open)(rotation.at));
+        self.rotating = false;
         match opened {
             Ok(file) => {
                 let old_size = self.target.size;
@@ -468,6 +502,7 @@ impl Engine {
             }
             Err(error) => (rotation.done)(Err(error)),
         }
+        self.publish_need();
     }
 
     fn publish(&self) {
@@ -485,7 +520,7 @@ impl Engine {
     fn publish_need(&self) {
         let need = match self.policy.fsync {
             Fsync::Always if !self.syncs_suspended() => Need::Synced,
-            _ if self.is_failing() || self.syncing.is_some() => Need::Accepted,
+            _ if self.is_failing() || self.syncing.is_some() || self.rotating => Need::Accepted,
             _ => Need::Written,
         };
         let durability = self.cursor.log().durability();
@@ -501,14 +536,16 @@ impl Engine {
                 timeout_ms: Some(timeout(at)),
             };
         }
-        // A background fsync wakes the writer when it is done.
+        // Nobody waits for what is written while a background fsync goes on, which wakes the writer
+        // when it is done.
+        let collected_at = self.syncing.is_some().then_some(now_ms + COLLECT_MS);
         let sync_due = self.policy.fsync == Fsync::EverySec && self.unsynced;
         let sync_at = (sync_due && self.syncing.is_none() && !self.syncs_suspended())
             .then_some(self.last_sync_ms + SYNC_EVERY_MS);
         // Whether a snapshot still runs is asked anew now and then.
         let recheck_at = (self.unsynced && self.syncs_suspended()).then_some(now_ms + 100);
         Next::Sleep {
-            timeout_ms: [sync_at, recheck_at]
+            timeout_ms: [collected_at, sync_at, recheck_at]
                 .into_iter()
                 .flatten()
                 .min()

@@ -25,6 +25,7 @@ pub mod load;
 pub mod manifest;
 pub mod reader;
 pub mod rewriting;
+pub mod shared;
 pub mod sink;
 pub mod status;
 pub mod writer;

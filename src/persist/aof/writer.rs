@@ -2,11 +2,12 @@
 
 use super::engine::{BackgroundSync, Engine, Next, Open, Policy, Rotated, Rotation};
 use super::folder::strerror;
+use super::shared::Shared;
 use super::sink::{AofFile, Target};
 use super::status::{Fsync, Status};
 use crate::base::clock;
 use crate::oplog::durable::Need;
-use crate::oplog::log::{Cursor, Log, Position, WakeHandle};
+use crate::oplog::log::{Cursor, Log, Position, Waiter, WakeHandle};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
@@ -108,11 +109,15 @@ impl Writer {
         let log = Arc::clone(cursor.log());
         let background = Box::new(SyncThread::start(wake.clone())?);
         let engine = Engine::new(cursor, target, policy, status, background, now_ms());
+        let waiter = engine.cursor().waiter();
+        let shared = Arc::new(Shared::new(engine, wake.clone()));
+        log.durability().set_committer(shared.clone());
         let loop_orders = Arc::clone(&orders);
         let thread = thread::Builder::new()
             .name("aof-writer".to_owned())
             .spawn(move || {
-                run(engine, &loop_orders, &on_fatal);
+                run(&shared, &waiter, &loop_orders, &on_fatal);
+                shared.end();
                 loop_orders.close();
             })?;
         Ok(Self {
@@ -218,46 +223,59 @@ fn now_ms() -> u64 {
     clock::mono_us() / 1000
 }
 
-fn run(mut engine: Engine, orders: &Orders, on_fatal: &OnFatal) {
+fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
     loop {
         while let Some(order) = orders.next() {
-            match order {
-                Order::Rotate(rotation) => engine.rotations.push_back(rotation),
-                Order::Configure(policy, demand) => {
-                    engine.configure(policy);
-                    drop(demand);
-                }
-                Order::Flush(answer) => drop(answer.send(engine.flush(now_ms()))),
-                Order::Stop(answer) => {
-                    let result = engine.flush(now_ms());
-                    for rotation in engine.rotations.drain(..) {
-                        Order::Rotate(rotation).refuse();
-                    }
-                    if engine.is_fatal() {
-                        on_fatal();
-                    }
-                    drop(answer.send(result));
-                    return;
-                }
-            }
-        }
-        match engine.step(now_ms()) {
-            Next::Again => {}
-            Next::Sleep { timeout_ms } => {
-                let cursor = engine.cursor();
-                let beyond = if engine.wants_more() {
-                    cursor.position()
-                } else {
-                    u64::MAX
-                };
-                cursor.wait_beyond(beyond, timeout_ms.map(Duration::from_millis));
-            }
-            Next::Fatal => {
-                on_fatal();
+            let ends = shared.with(|engine| carry_out(order, engine, on_fatal));
+            if ends != Some(false) {
                 return;
             }
         }
+        let step = shared.with(|engine| {
+            let next = engine.step(now_ms());
+            let beyond = if engine.wants_more() {
+                engine.cursor().position()
+            } else {
+                u64::MAX
+            };
+            (next, beyond)
+        });
+        match step {
+            Some((Next::Again, _)) => {}
+            Some((Next::Sleep { timeout_ms }, beyond)) => {
+                waiter.wait_beyond(beyond, timeout_ms.map(Duration::from_millis));
+            }
+            Some((Next::Fatal, _)) => {
+                on_fatal();
+                return;
+            }
+            None => return,
+        }
     }
+}
+
+/// Whether that was the last one.
+fn carry_out(order: Order, engine: &mut Engine, on_fatal: &OnFatal) -> bool {
+    match order {
+        Order::Rotate(rotation) => engine.rotations.push_back(rotation),
+        Order::Configure(policy, demand) => {
+            engine.configure(policy);
+            drop(demand);
+        }
+        Order::Flush(answer) => drop(answer.send(engine.flush(now_ms()))),
+        Order::Stop(answer) => {
+            let result = engine.flush(now_ms());
+            for rotation in engine.rotations.drain(..) {
+                Order::Rotate(rotation).refuse();
+            }
+            if engine.is_fatal() {
+                on_fatal();
+            }
+            drop(answer.send(result));
+            return true;
+        }
+    }
+    false
 }
 
 #[derive(Default)]
@@ -388,6 +406,32 @@ mod tests {
         assert_eq!(writer.stop().unwrap(), log.end_offset());
         assert!(!log.is_active());
         assert_eq!(log.durability().need(), Need::Nothing);
+    }
+
+    #[test]
+    fn what_others_write_is_synced_a_second_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::new();
+        let path = dir.path().join("a");
+        let writer = start(&log, &path, Fsync::EverySec);
+        let mut unit = UnitEffects::new();
+        unit.push(0, &[b"SET", b"k", b"v"]);
+        let offset = log.append(&unit);
+        // The thread may still be on its way to sleep, and have the lock.
+        while log.durability().written_offset() < offset {
+            assert!(log.durability().try_commit());
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), offset);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let synced = log.durability().wait_synced(offset);
+        let wait = async { tokio::time::timeout(Duration::from_secs(10), synced).await };
+        runtime.block_on(wait).unwrap();
+        writer.stop().unwrap();
+        append(&log, 1);
+        assert!(!log.durability().try_commit(), "there is no AOF any more");
     }
 
     #[test]

@@ -198,9 +198,13 @@ fn everysec_releases_replies_when_written_and_syncs_after_a_second() {
     assert!(bench.sync.started.lock().is_empty());
 
     // Due by time alone, without another write.
-    assert_eq!(bench.run(1000), Next::Sleep { timeout_ms: None });
+    let collects = Next::Sleep {
+        timeout_ms: Some(10),
+    };
+    assert_eq!(bench.run(1000), collects);
     assert_eq!(bench.sync.started.lock().len(), 1);
     assert!(bench.status.is_sync_pending());
+    assert!(!bench.engine.wants_more(), "it comes back by itself");
     // While the disk syncs, replies do not wait for it.
     let later = bench.append("B");
     assert!(bench.durability().is_reached(later));
@@ -453,6 +457,97 @@ fn a_rotation_that_fails_goes_on_in_the_old_file() {
     bench.run(0);
     assert_eq!(bench.content(), format!("{SELECT_0}{A}{B}"));
     assert!(matches!(*result.lock(), Some(Err(_))));
+}
+
+/// A file that notes what replies wait for while it is synced.
+#[derive(Debug)]
+struct Watched {
+    log: Arc<Log>,
+    seen: Mutex<Vec<Need>>,
+}
+
+impl AofFile for Watched {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.seen.lock().push(self.log.durability().need());
+        Ok(())
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn replies_wait_for_the_fsync_of_a_rotation_under_always_alone() {
+    for (fsync, meanwhile, otherwise) in [
+        (Fsync::EverySec, Need::Accepted, Need::Written),
+        (Fsync::No, Need::Accepted, Need::Written),
+        (Fsync::Always, Need::Synced, Need::Synced),
+    ] {
+        let mut bench = Bench::new(fsync);
+        let watched = Arc::new(Watched {
+            log: Arc::clone(&bench.log),
+            seen: Mutex::default(),
+        });
+        bench.engine.target.file = watched.clone();
+        let done = Arc::new(FakeFile::default());
+        for next in [None, Some(&done)] {
+            bench.append("A");
+            rotate(&mut bench, next);
+            bench.run(0);
+            assert_eq!(watched.seen.lock().last(), Some(&meanwhile));
+            assert_eq!(bench.durability().need(), otherwise);
+        }
+    }
+}
+
+#[test]
+fn a_thread_with_other_work_appends_and_does_nothing_else() {
+    for fsync in [Fsync::EverySec, Fsync::No] {
+        let mut bench = Bench::new(fsync);
+        let offset = bench.append("A");
+        assert!(bench.engine.commit(100));
+        assert!(bench.durability().is_reached(offset) && bench.engine.is_unsynced());
+        assert!(bench.engine.commit(101), "there is nothing left to do");
+        bench.append(&"A".repeat(COMMIT_BYTES as usize));
+        assert!(!bench.engine.commit(102), "that takes a while");
+        bench.run(102);
+        bench.file.0.lock().room = Some(0);
+        let offset = bench.append("B");
+        assert!(!bench.engine.commit(103), "to be tried again by the thread");
+        assert_eq!(bench.durability().need(), Need::Accepted);
+        bench.file.0.lock().room = None;
+        assert!(!bench.engine.commit(5000));
+        bench.run(5000);
+        assert_eq!(bench.durability().written_offset(), offset);
+    }
+    let mut bench = Bench::new(Fsync::EverySec);
+    bench.append("A");
+    assert!(
+        bench.engine.commit(1000),
+        "it may start the fsync that is due"
+    );
+    assert_eq!(bench.sync.started.lock().len(), 1);
+    bench.append("B");
+    assert!(!bench.engine.commit(1001), "and then leaves the file alone");
+    *bench.sync.result.lock() = Some(Ok(()));
+    bench.run(1002);
+    let next = Arc::new(FakeFile::default());
+    bench.append("C");
+    rotate(&mut bench, Some(&next));
+    assert!(!bench.engine.commit(1003));
+    let mut bench = Bench::new(Fsync::EverySec);
+    bench.log.aof_barrier();
+    bench.append("A");
+    assert!(!bench.engine.commit(0), "the order for it is on its way");
+    let mut bench = Bench::new(Fsync::Always);
+    bench.append("A");
+    assert!(!bench.engine.commit(0));
+    assert_eq!(bench.content(), "");
 }
 
 #[test]
