@@ -16,70 +16,89 @@ use crate::oplog::durable::Committer;
 use crate::oplog::log::WakeHandle;
 use parking_lot::Mutex;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// How often a thread with other work writes for those who came meanwhile.
 const ROUNDS: usize = 3;
 /// A write that takes longer has stood still.
 const SLOW_US: u64 = 5_000;
-/// How long the thread does it all after that.
+/// How long the thread does it all after that; longer each time it happens again right behind.
 const AFTER_SLOW_US: u64 = 1_000_000;
+const AFTER_SLOW_MOST_US: u64 = 64_000_000;
 
 /// See the module.
 pub struct Shared {
-    engine: Mutex<Option<Engine>>,
+    desk: Mutex<Desk>,
     wanted: AtomicBool,
-    slow_until_us: AtomicU64,
     thread: WakeHandle,
+}
+
+/// What the lock is for.
+struct Desk {
+    /// `None` when nobody writes any more.
+    engine: Option<Engine>,
+    /// Until then the thread does it all.
+    thread_until_us: u64,
+    /// How long that is when a write stands still.
+    after_slow_us: u64,
+}
+
+impl Desk {
+    /// Notes how long a write took.
+    fn took(&mut self, began_us: u64, ended_us: u64) {
+        if ended_us.saturating_sub(began_us) <= SLOW_US {
+            self.after_slow_us = AFTER_SLOW_US;
+        } else {
+            self.thread_until_us = ended_us + self.after_slow_us;
+            self.after_slow_us = (2 * self.after_slow_us).min(AFTER_SLOW_MOST_US);
+        }
+    }
 }
 
 impl Shared {
     /// Shares `engine`, whose own thread `thread` wakes.
     pub fn new(engine: Engine, thread: WakeHandle) -> Self {
         Self {
-            engine: Mutex::new(Some(engine)),
+            desk: Mutex::new(Desk {
+                engine: Some(engine),
+                thread_until_us: 0,
+                after_slow_us: AFTER_SLOW_US,
+            }),
             wanted: AtomicBool::new(false),
-            slow_until_us: AtomicU64::new(0),
             thread,
         }
     }
 
     /// What the writer's thread does with the engine. `None` after [`Shared::end`].
     pub fn with<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> Option<R> {
-        let result = self.engine.lock().as_mut().map(work);
+        let result = self.desk.lock().engine.as_mut().map(work);
         fence(Ordering::SeqCst);
         result
     }
 
     /// Nobody writes any more.
     pub fn end(&self) {
-        drop(self.engine.lock().take());
+        drop(self.desk.lock().engine.take());
     }
 
     /// Writes what there is. `None` if somebody else does.
     fn commit(&self) -> Option<bool> {
         self.wanted.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let mut engine = self.engine.try_lock()?;
+        let mut desk = self.desk.try_lock()?;
         self.wanted.swap(false, Ordering::SeqCst);
-        let Some(engine) = engine.as_mut() else {
+        let began_us = clock::mono_us();
+        let is_the_threads = began_us < desk.thread_until_us;
+        let Some(engine) = desk.engine.as_mut().filter(|_| !is_the_threads) else {
             return Some(false);
         };
-        let began_us = clock::mono_us();
-        if began_us < self.slow_until_us.load(Ordering::Relaxed) {
-            return Some(false);
-        }
         let was_unsynced = engine.is_unsynced();
         let done = engine.commit(began_us / 1000);
         if engine.is_unsynced() && !was_unsynced {
             // It must know that there is something to sync, and when.
             self.thread.wake();
         }
-        let ended_us = clock::mono_us();
-        if ended_us.saturating_sub(began_us) > SLOW_US {
-            let until_us = ended_us + AFTER_SLOW_US;
-            self.slow_until_us.store(until_us, Ordering::Relaxed);
-        }
+        desk.took(began_us, clock::mono_us());
         Some(done)
     }
 }
@@ -112,11 +131,12 @@ mod tests {
     use super::*;
     use crate::oplog::effect::UnitEffects;
     use crate::oplog::log::Log;
-    use crate::persist::aof::engine::{BackgroundSync, Policy};
+    use crate::persist::aof::engine::{BackgroundSync, Next, Policy};
     use crate::persist::aof::sink::{AofFile, Target};
     use crate::persist::aof::status::{Fsync, Status};
     use std::io;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
     use std::thread;
     use std::time::Duration;
 
@@ -202,7 +222,8 @@ mod tests {
         if left_to_the_thread.load(Ordering::Relaxed) == 0 {
             assert_eq!(log.durability().written_offset(), log.end_offset());
         }
-        shared.with(|engine| engine.step(0)).unwrap();
+        // Once a lot has been left, all of it is.
+        while shared.with(|engine| engine.step(0)) == Some(Next::Again) {}
         let mut expected = Vec::new();
         for bytes in log.reader(0).unwrap().try_read(usize::MAX) {
             expected.extend_from_slice(&bytes);
@@ -220,8 +241,27 @@ mod tests {
         disk.slow.store(false, Ordering::Relaxed);
         let offset = append(&log, 2);
         assert!(!log.durability().try_commit());
-        shared.slow_until_us.store(0, Ordering::Relaxed);
+        shared.desk.lock().thread_until_us = 0;
         assert!(log.durability().try_commit());
         assert!(log.durability().is_reached(offset));
+    }
+
+    #[test]
+    fn the_while_grows_until_a_write_goes_well_again() {
+        let log = Log::new();
+        let (_, shared) = shared(&log);
+        let mut desk = shared.desk.lock();
+        for (slow, until_us) in [
+            (true, 1_010_000),
+            (true, 2_010_000),
+            (true, 4_010_000),
+            (false, 4_010_000),
+            (true, 1_010_000),
+        ] {
+            desk.took(0, if slow { 10_000 } else { SLOW_US });
+            assert_eq!(desk.thread_until_us, until_us);
+        }
+        (0..20).for_each(|_| desk.took(0, 10_000));
+        assert_eq!(desk.thread_until_us, 64_010_000);
     }
 }
