@@ -97,7 +97,8 @@ pub struct Db {
     pub fields_from: usize,
 }
 
-/// A slice of all databases. What every unit touches comes first, beside the shard's lock.
+/// A slice of all databases. What every unit touches comes first, and shares a cache line
+/// with the shard's lock.
 #[repr(C)]
 pub struct Shard {
     /// The instant of the unit that holds the lock, Unix milliseconds.
@@ -114,6 +115,9 @@ pub struct Shard {
     ready: Vec<Ready>,
     needs: Needs,
 }
+
+/// It does for them and for a lock of a word.
+const _: () = assert!(std::mem::offset_of!(Shard, captures) <= 64 - size_of::<usize>());
 
 impl Shard {
     /// An empty shard of `databases` databases, for keys whose first `shard_bits` hash bits agree.

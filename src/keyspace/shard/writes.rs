@@ -14,7 +14,6 @@ const KEYS: usize = 16;
 /// See the module. Offsets are those of the log; 0 stands for nothing.
 #[derive(Debug, Default)]
 pub struct Writes {
-    newest: u64,
     of_any: u64,
     recent: Option<Box<Recent>>,
 }
@@ -41,13 +40,11 @@ impl Writes {
     /// Any key may have been written, up to `offset`.
     #[inline]
     pub fn note_any(&mut self, offset: u64) {
-        self.newest = self.newest.max(offset);
         self.of_any = self.of_any.max(offset);
     }
 
     /// The keys with this hash have been written, up to `offset`.
     pub fn note_key(&mut self, hash: u64, offset: u64) {
-        self.newest = self.newest.max(offset);
         let recent = self.recent.get_or_insert_default();
         let place = recent.place_of(hash);
         let place = place.unwrap_or_else(|| recent.place_of_oldest());
@@ -61,9 +58,10 @@ impl Writes {
     }
 
     /// The newest write of all.
-    #[inline]
     pub fn newest(&self) -> u64 {
-        self.newest
+        let recent = self.recent.as_deref();
+        let newest = recent.and_then(|recent| recent.offsets.iter().max());
+        newest.map_or(self.of_any, |o| self.of_any.max(*o))
     }
 
     /// The newest write that may have been one of the keys with this hash.
