@@ -38,7 +38,7 @@ use crate::oplog::log::{Cursor, Log};
 use crate::resp::reply::{Proto, Reply};
 
 use super::ctx::{CommandError, Later, Suspended};
-use super::dispatch::{Engine, Propagation, Scratch};
+use super::dispatch::{Engine, Propagation, Ran, Scratch};
 use super::engine::{Gate, Gates, Pause};
 use super::families;
 use super::host::{Aside, Host, Work};
@@ -308,24 +308,20 @@ impl TestClient {
 
     /// For how long a pause holds this command back; it has not run then.
     pub fn paused_ms(&mut self, line: &str) -> Option<u64> {
-        let args = args::split_args(line.as_bytes()).unwrap();
-        let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
-        let mut reply = Reply::new(self.proto);
-        let requests: &[&[&[u8]]] = &[&args];
-        let ran = self
-            .engine
-            .run(&mut self.scratch, &mut self.session, requests, &mut reply);
-        ran.paused_ms
+        self.ran(line).paused_ms
     }
 
     /// Up to where the log must be durable before this command's reply may go out.
     pub fn durable_at(&mut self, line: &str) -> u64 {
+        self.ran(line).durable_at
+    }
+
+    fn ran(&mut self, line: &str) -> Ran {
         let args = args::split_args(line.as_bytes()).unwrap();
         let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
         let mut reply = Reply::new(self.proto);
         let engine = &self.engine;
-        let ran = engine.run(&mut self.scratch, &mut self.session, &[&args], &mut reply);
-        ran.durable_at
+        engine.run(&mut self.scratch, &mut self.session, &[&args], &mut reply)
     }
 
     /// Runs requests as a connection does that read them at once.

@@ -2,7 +2,8 @@
 //!
 //! Two offsets only ever grow while an AOF is open: `written` (the kernel has the bytes: they
 //! survive the death of the process) and `synced` (the disk has them: they survive the death of
-//! the machine). The AOF thread publishes them; a connection whose reply depends on a write parks
+//! the machine). Whoever writes the AOF publishes them, its thread or, for the first of the two, a
+//! [`Committer`] on the thread of a worker; a connection whose reply depends on a write parks
 //! the reply until the offset of that write is reached. Threads never wait here, and one fsync
 //! releases every reply that waited for it.
 //!

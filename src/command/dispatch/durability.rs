@@ -58,6 +58,7 @@ impl Dependence {
 
 #[cfg(test)]
 mod tests {
+    use super::BATCH_MAX;
     use crate::command::testing::TestServer;
     use crate::oplog::durable::Need;
 
@@ -131,6 +132,11 @@ mod tests {
         assert_eq!(t.durable_at(&format!("GET {}", keys[19])), offsets[19]);
         let forgotten = t.durable_at(&format!("GET {}", keys[0]));
         assert!(offsets[0] <= forgotten && forgotten < offsets[19]);
+        // Nor are the keys of a command looked at one by one where there are many.
+        let many = neighbours(21 + BATCH_MAX).split_off(20).join(" ");
+        assert_eq!(t.durable_at(&format!("MGET {many}")), offsets[19]);
+        let few = neighbours(20 + BATCH_MAX).split_off(20).join(" ");
+        assert_eq!(t.durable_at(&format!("MGET {few}")), forgotten);
     }
 
     #[test]

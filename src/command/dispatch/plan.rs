@@ -67,7 +67,7 @@ impl<'e> Plan<'e> {
     }
 
     /// The hashes of all keys that these requests look at or change, if that is known: not where
-    /// other shards than theirs were `locked`.
+    /// other shards than theirs were `locked`. Nor where there are many: shards are locked now.
     pub fn all_keys(
         &self,
         planned: &[Planned<'_>],
@@ -81,11 +81,15 @@ impl<'e> Plan<'e> {
             }
             shards = shards.union(p.shards);
             match p.several {
+                (from, to) if (to - from) as usize > BATCH_MAX => return None,
                 (from, to) if from < to => {
                     all.extend_from_slice(self.hashes.get(from as usize..to as usize)?);
                 }
                 _ if p.first_key > 0 => all.push(p.hash),
                 _ => {}
+            }
+            if all.len() > BATCH_MAX {
+                return None;
             }
         }
         (shards == locked).then_some(all)

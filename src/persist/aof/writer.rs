@@ -371,6 +371,13 @@ mod tests {
         offset
     }
 
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
     fn start(log: &Arc<Log>, path: &Path, fsync: Fsync) -> Writer {
         Writer::start(
             log.aof_reader().unwrap(),
@@ -395,12 +402,9 @@ mod tests {
         let log = Log::new();
         let path = dir.path().join("a");
         let writer = start(&log, &path, Fsync::Always);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
         for number in 0..20 {
             let offset = append(&log, number);
-            runtime.block_on(log.durability().wait(offset));
+            block_on(log.durability().wait(offset));
             assert!(fs::metadata(&path).unwrap().len() >= offset);
         }
         assert_eq!(writer.stop().unwrap(), log.end_offset());
@@ -422,13 +426,9 @@ mod tests {
             assert!(log.durability().try_commit());
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), offset);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
         let synced = log.durability().wait_synced(offset);
         let wait = async { tokio::time::timeout(Duration::from_secs(10), synced).await };
-        runtime.block_on(wait).unwrap();
+        block_on(wait).unwrap();
         writer.stop().unwrap();
         append(&log, 1);
         assert!(!log.durability().try_commit(), "there is no AOF any more");
