@@ -496,13 +496,13 @@ impl Log {
     #[inline]
     pub fn wake(&self) {
         self.wake_replicas();
-        self.aof.wake_all();
+        self.aof.wake_all(|| self.end_offset());
     }
 
     /// As [`Log::wake`], but for the AOF's reader: what there is for it has been taken care of.
     #[inline]
     pub fn wake_replicas(&self) {
-        self.replicas.wake_all();
+        self.replicas.wake_all(|| self.end_offset());
     }
 
     fn wakeups(&self, for_aof: bool) -> &Wakeups {

@@ -196,13 +196,13 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// As [`Cursor::wait`], for a reader that is only interested in the stream behind `offset`; at
-    /// `u64::MAX`, that is in nothing, no append wakes it.
+    /// As [`Cursor::wait`], for a reader that is only interested in the stream behind `offset`. No
+    /// append wakes it before that; at `u64::MAX`, none does.
     pub fn wait_beyond(&self, offset: u64, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let ready = || self.log.end_offset() > offset;
         let wakeups = self.log.wakeups(self.for_aof);
-        wakeups.sleep_blocking(&self.sleeper, offset == u64::MAX, deadline, ready)
+        wakeups.sleep_blocking(&self.sleeper, offset, deadline, ready)
     }
 }
 

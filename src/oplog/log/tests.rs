@@ -544,6 +544,29 @@ fn an_append_wakes_a_sleeping_thread() {
 }
 
 #[test]
+fn a_reader_that_wants_more_is_called_by_who_completes_it() {
+    let log = Log::new();
+    let cursor = log.aof_reader().unwrap();
+    let waiter = cursor.waiter();
+    let wanted = {
+        append(&log, 0, "A");
+        2 * log.end_offset()
+    };
+    let patient = thread::spawn(move || {
+        assert!(waiter.wait_beyond(wanted - 1, Some(Duration::from_secs(30))));
+    });
+    thread::sleep(Duration::from_millis(5));
+    log.wake();
+    thread::sleep(Duration::from_millis(20));
+    assert!(!patient.is_finished());
+    while log.end_offset() < wanted {
+        append(&log, 0, "A");
+        log.wake();
+    }
+    patient.join().unwrap();
+}
+
+#[test]
 fn a_reader_that_wants_nothing_is_not_woken_by_an_append() {
     let log = Log::new();
     let cursor = log.aof_reader().unwrap();

@@ -5,10 +5,14 @@
 //! reader itself when it gives up. An appender publishes the offset before it looks at the count,
 //! the reader counts itself before it looks at the offset, both sequentially consistent, so at
 //! least one of the two sees the other.
+//!
+//! A reader on a thread may say how far the log is to have grown before anybody calls it, which it
+//! does before it raises its flag: so whoever sees the flag sees that as well, or what a later
+//! sleep says, and the reader looks once more behind that.
 
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -16,6 +20,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 struct Bed {
     asleep: AtomicBool,
+    /// It is called once the log ends behind this.
+    beyond: AtomicU64,
     called: Mutex<bool>,
     thread: Condvar,
     task: Notify,
@@ -82,17 +88,21 @@ impl Wakeups {
         self.beds.lock().retain(|bed| !Arc::ptr_eq(bed, &sleeper.0));
     }
 
+    /// Calls those who wait for less than what the log's `end` is.
     #[inline]
-    pub fn wake_all(&self) {
+    pub fn wake_all(&self, end: impl FnOnce() -> u64) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            self.wake_sleepers();
+            self.wake_sleepers(end());
         }
     }
 
     #[cold]
-    fn wake_sleepers(&self) {
+    fn wake_sleepers(&self, end: u64) {
         for bed in self.beds.lock().iter() {
-            if bed.asleep.swap(false, Ordering::SeqCst) {
+            if bed.asleep.load(Ordering::SeqCst)
+                && end > bed.beyond.load(Ordering::SeqCst)
+                && bed.asleep.swap(false, Ordering::SeqCst)
+            {
                 self.sleepers.fetch_sub(1, Ordering::SeqCst);
                 bed.call();
             }
@@ -108,6 +118,7 @@ impl Wakeups {
 
     /// Sleeps on a task until `ready`.
     pub async fn sleep(&self, sleeper: &Sleeper, ready: impl Fn() -> bool) {
+        sleeper.0.beyond.store(0, Ordering::SeqCst);
         while !ready() {
             let _asleep = self.lie_down(&sleeper.0);
             if ready() {
@@ -117,17 +128,18 @@ impl Wakeups {
         }
     }
 
-    /// Sleeps on a thread until `ready`, the deadline or a [`WakeHandle::wake`]. Who is `deaf` is
-    /// not woken by what is appended.
+    /// Sleeps on a thread until `ready`, the deadline or a [`WakeHandle::wake`]. What is appended
+    /// wakes it when the log ends behind `beyond`, and never if that is `u64::MAX`.
     pub fn sleep_blocking(
         &self,
         sleeper: &Sleeper,
-        deaf: bool,
+        beyond: u64,
         deadline: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> bool {
         let bed = &sleeper.0;
-        let _asleep = (!deaf).then(|| self.lie_down(bed));
+        bed.beyond.store(beyond, Ordering::SeqCst);
+        let _asleep = (beyond != u64::MAX).then(|| self.lie_down(bed));
         let mut called = bed.called.lock();
         while !*called && !ready() {
             match deadline {

@@ -237,6 +237,17 @@ impl Engine {
         self.unsynced
     }
 
+    /// Log offset up to which everything is in the file.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether the next step, if there is something to write, ends with an fsync for which replies
+    /// wait.
+    pub fn syncs_at_once(&self) -> bool {
+        self.policy.fsync == Fsync::Always && !self.syncs_suspended() && self.wants_more()
+    }
+
     /// A step for a thread with other work, if no more is to be done than to append a little.
     /// `false` if there is more to do, now or behind it.
     pub fn commit(&mut self, now_ms: u64) -> bool {

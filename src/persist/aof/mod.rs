@@ -8,6 +8,8 @@
 //! | [`load`] | all files into memory, and what is done about a cut tail |
 //! | [`engine`] | from the log into the file: appends, fsyncs, errors, rotation; a state machine |
 //! | [`writer`] | the thread that runs it |
+//! | [`company`] | whom an fsync waits for under `always` |
+//! | [`shared`] | the writer as others than its thread may use it |
 //! | [`sink`], [`status`] | the file it appends to, and what it tells the server |
 //! | [`commands`] | a data set as commands |
 //! | [`control`] | the AOF of a server: off, on, waiting; sizes, automatic rewrites |
@@ -17,6 +19,7 @@
 
 pub mod check;
 pub mod commands;
+mod company;
 pub mod control;
 pub mod engine;
 pub mod folder;

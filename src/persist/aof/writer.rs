@@ -1,5 +1,6 @@
 //! The writer's thread, its helper for background fsyncs, and the handle to both.
 
+use super::company::Company;
 use super::engine::{BackgroundSync, Engine, Next, Open, Policy, Rotated, Rotation};
 use super::folder::strerror;
 use super::shared::Shared;
@@ -224,6 +225,7 @@ fn now_ms() -> u64 {
 }
 
 fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
+    let mut company = Company::new();
     loop {
         while let Some(order) = orders.next() {
             let ends = shared.with(|engine| carry_out(order, engine, on_fatal));
@@ -231,8 +233,11 @@ fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
                 return;
             }
         }
+        if !await_company(shared, waiter, &mut company) {
+            continue;
+        }
         let step = shared.with(|engine| {
-            let next = engine.step(now_ms());
+            let next = step(engine, &mut company);
             let beyond = if engine.wants_more() {
                 engine.cursor().position()
             } else {
@@ -252,6 +257,45 @@ fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
             None => return,
         }
     }
+}
+
+/// Waits for those whom the last fsync has released, if the next one is to. `false` if something
+/// else has come up meanwhile.
+fn await_company(shared: &Shared, waiter: &Waiter, company: &mut Company) -> bool {
+    let expected = shared.with(|engine| {
+        let end = engine.cursor().log().end_offset();
+        let is_asked = engine.syncs_at_once();
+        is_asked.then(|| company.expected(end, clock::mono_us()))
+    });
+    let Some(wait) = expected.flatten().flatten() else {
+        return true;
+    };
+    let left_us = wait.until_us.saturating_sub(clock::mono_us());
+    if waiter.wait_beyond(wait.beyond, Some(Duration::from_micros(left_us))) {
+        company.waited(true);
+        return true;
+    }
+    if clock::mono_us() < wait.until_us {
+        return false;
+    }
+    // In vain only if somebody has waited with us.
+    if shared.with(|engine| engine.cursor().lag() > 0) == Some(true) {
+        company.waited(false);
+    }
+    true
+}
+
+/// A step of the engine, of which those learn who wait for company.
+fn step(engine: &mut Engine, company: &mut Company) -> Next {
+    let syncs = engine.syncs_at_once();
+    let (before, began_us) = (engine.written(), clock::mono_us());
+    let next = engine.step(began_us / 1000);
+    let bytes = engine.written().saturating_sub(before);
+    if syncs && bytes > 0 {
+        let end = engine.cursor().log().end_offset();
+        company.released(bytes, end, began_us, clock::mono_us());
+    }
+    next
 }
 
 /// Whether that was the last one.
@@ -357,6 +401,7 @@ mod tests {
     use crate::oplog::effect::UnitEffects;
     use std::fs::{self, OpenOptions};
     use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn open(path: &Path) -> io::Result<Arc<dyn AofFile>> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
@@ -379,10 +424,14 @@ mod tests {
     }
 
     fn start(log: &Arc<Log>, path: &Path, fsync: Fsync) -> Writer {
+        start_on(log, open(path).unwrap(), fsync)
+    }
+
+    fn start_on(log: &Arc<Log>, file: Arc<dyn AofFile>, fsync: Fsync) -> Writer {
         Writer::start(
             log.aof_reader().unwrap(),
             Target {
-                file: open(path).unwrap(),
+                file,
                 size: 0,
                 select: None,
             },
@@ -410,6 +459,76 @@ mod tests {
         assert_eq!(writer.stop().unwrap(), log.end_offset());
         assert!(!log.is_active());
         assert_eq!(log.durability().need(), Need::Nothing);
+    }
+
+    /// A file whose fsync takes its time.
+    #[derive(Debug)]
+    struct SlowDisk(AtomicUsize);
+
+    impl AofFile for SlowDisk {
+        fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(20));
+            Ok(())
+        }
+
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn start_slow(log: &Arc<Log>) -> (Writer, Arc<SlowDisk>) {
+        let disk = Arc::new(SlowDisk(AtomicUsize::new(0)));
+        let writer = start_on(log, disk.clone(), Fsync::Always);
+        (writer, disk)
+    }
+
+    #[test]
+    fn clients_of_a_slow_disk_share_each_fsync() {
+        const ROUNDS: usize = 20;
+        let log = Log::new();
+        let (writer, disk) = start_slow(&log);
+        thread::scope(|scope| {
+            for client in 0..4 {
+                let log = &log;
+                scope.spawn(move || {
+                    // They do not begin together.
+                    thread::sleep(Duration::from_millis(5 * client));
+                    for number in 0..ROUNDS {
+                        let offset = append(log, 10 + u32::try_from(number).unwrap());
+                        block_on(log.durability().wait(offset));
+                    }
+                });
+            }
+        });
+        let syncs = disk.0.load(Ordering::Relaxed);
+        assert!(
+            syncs < 2 * ROUNDS - ROUNDS / 4,
+            "{syncs} for {ROUNDS} rounds"
+        );
+        writer.stop().unwrap();
+    }
+
+    #[test]
+    fn an_order_that_comes_while_company_is_awaited_is_carried_out() {
+        let log = Log::new();
+        let (writer, _) = start_slow(&log);
+        for number in 0..5 {
+            // The next one is shorter, so that more is waited for than comes.
+            for number in [u32::MAX - number, number] {
+                let offset = append(&log, number);
+                if number > 5 {
+                    block_on(log.durability().wait(offset));
+                }
+            }
+            thread::sleep(Duration::from_micros(200));
+            writer.flush().unwrap();
+        }
+        writer.stop().unwrap();
     }
 
     #[test]
