@@ -59,7 +59,11 @@ impl Company {
     /// An fsync that began at `began_us` has ended at `ended_us` and brought so many bytes of log
     /// to disk, while the log has grown to `end`.
     pub fn released(&mut self, bytes: u64, end: u64, began_us: u64, ended_us: u64) {
-        self.usual_us = (self.usual_us * 7 + ended_us.saturating_sub(began_us)) / 8;
+        let took_us = ended_us.saturating_sub(began_us);
+        self.usual_us = match self.usual_us {
+            0 => took_us,
+            usual_us => (usual_us * 7 + took_us) / 8,
+        };
         self.ended_us = ended_us;
         self.due = end.saturating_add(bytes / 8 * ENOUGH_EIGHTHS);
         self.alone = self.alone.saturating_sub(1);

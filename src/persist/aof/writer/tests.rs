@@ -1,3 +1,5 @@
+//! The thread on real files, and on a disk that takes its time.
+
 use super::super::status::Fsync;
 use super::*;
 use crate::oplog::effect::UnitEffects;
@@ -91,7 +93,7 @@ fn start_slow(log: &Arc<Log>) -> (Writer, Arc<SlowDisk>) {
 
 #[test]
 fn clients_of_a_slow_disk_share_each_fsync() {
-    const ROUNDS: usize = 20;
+    const ROUNDS: usize = 40;
     let log = Log::new();
     let (writer, disk) = start_slow(&log);
     thread::scope(|scope| {
@@ -109,7 +111,7 @@ fn clients_of_a_slow_disk_share_each_fsync() {
     });
     let syncs = disk.0.load(Ordering::Relaxed);
     assert!(
-        syncs < 2 * ROUNDS - ROUNDS / 4,
+        syncs < 2 * ROUNDS - ROUNDS / 8,
         "{syncs} for {ROUNDS} rounds"
     );
     writer.stop().unwrap();
