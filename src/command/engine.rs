@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::client::Registry;
 use crate::config::Config;
+use crate::keyspace::hash;
 use crate::keyspace::locks::Keyspace;
 use crate::keyspace::turns::Turns;
 use crate::oplog::log::Log;
@@ -230,6 +231,15 @@ impl Engine {
     /// Whether workers take turns.
     pub fn takes_turns(&self) -> bool {
         self.keyspace.turns.are_taken()
+    }
+
+    /// Asks the processor for what a lookup of this key will read, ahead of the command that does
+    /// it. Not while workers are in each other's way.
+    #[inline]
+    pub fn fetch_ahead(&self, db: usize, key: &[u8]) {
+        if !self.takes_turns() {
+            self.keyspace.fetch_ahead(db, hash::of(key));
+        }
     }
 
     /// The worker that had better serve the connection that the calling one has just served, and

@@ -257,6 +257,13 @@ impl Keyspace {
         true
     }
 
+    /// Locks the shards of `mask` if nobody else has any of them.
+    #[inline]
+    pub(super) fn try_lock(&self, mask: ShardMask) -> Option<Locked<'_>> {
+        let mut locked = self.lock(ShardMask::NONE);
+        locked.try_add(mask).then_some(locked)
+    }
+
     /// Locks the shards of `mask`, and those that serving who waits in them needs, so that a
     /// client that waits is served by the very unit that made its key ready, wherever that leads.
     #[inline]

@@ -1,9 +1,9 @@
 //! One connection: read, run, write.
 //!
-//! A worker's connections share one input buffer and one reply buffer: between two awaits a
-//! connection reads what is there, runs every complete request of it, and tries to write the
-//! replies at once. Only what is left over is its own: a request that is cut off, and replies the
-//! socket would not take. An idle connection owns no buffer at all.
+//! A worker's connections share one input buffer and one reply buffer: a connection reads what is
+//! there, lets those read who are ready as well ([`reading`]), runs every complete request, and
+//! tries to write the replies at once. Only what is left over is its own: a request that is cut
+//! off, and replies the socket would not take. An idle connection owns no buffer at all.
 //!
 //! Order of replies: whatever must wait (an fsync, a blocking command, CLIENT PAUSE) holds back
 //! everything behind it on this connection, and nothing on any other.
@@ -11,6 +11,7 @@
 mod large;
 mod life;
 mod limits;
+mod reading;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,7 +29,6 @@ use crate::client::Client;
 use crate::command::ctx::Suspended;
 use crate::command::dispatch::{BATCH_MAX, Ran};
 use crate::command::session::{Handover, Session};
-use crate::command::stats::bump;
 use crate::resp::parser::{ArgVec, Parser, ProtocolError};
 use crate::resp::reply::{Proto, Reply};
 
@@ -37,6 +37,7 @@ pub use life::{Moving, serve, serve_moved};
 
 use self::limits::make_room;
 use super::affinity::Place;
+use super::input::Fresh;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -58,6 +59,8 @@ struct Connection<T = Transport> {
     session: Session,
     client: Arc<Client>,
     parser: Parser,
+    /// What has been read and not been looked at, in the worker's buffer.
+    fresh: Fresh,
     /// Bytes of a request that is cut off.
     unread: Vec<u8>,
     /// Replies that the socket would not take.
@@ -117,6 +120,9 @@ impl Connection {
             }
             if !self.read_some(worker)? {
                 continue;
+            }
+            if !self.let_others_read(worker).await {
+                return Ok(End::Closes);
             }
             let elsewhere = loop {
                 let (stop, durable_at) = self.pump(worker);
@@ -224,27 +230,10 @@ impl Connection {
         }
     }
 
-    /// Reads what is there behind the unread bytes. `false` if there was nothing after all.
-    fn read_some(&mut self, worker: &Worker) -> io::Result<bool> {
-        let mut input = worker.input.borrow_mut();
-        match self.transport.try_read(&mut input.bytes) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                input.len = n;
-                bump(&self.client.bytes_in, n as u64);
-                worker.count_input(n);
-                Ok(true)
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
     /// Runs every complete request that has been read. Replies are in the worker's buffer.
     fn pump(&mut self, worker: &Worker) -> (Stop, u64) {
-        let mut input = worker.input.borrow_mut();
-        let fresh_len = std::mem::take(&mut input.len);
-        let fresh = input.bytes.get(..fresh_len).unwrap_or_default();
+        let input = worker.input.borrow();
+        let fresh = input.get(std::mem::take(&mut self.fresh));
         let mut own = std::mem::take(&mut self.unread);
         let joined = !own.is_empty();
         if joined {
@@ -480,23 +469,6 @@ impl Connection {
             return Ok(false);
         }
         Ok(true)
-    }
-
-    /// Reads while a command waits, so that a client that goes away is noticed. `false` at the
-    /// end of the stream, or when the client has sent more than it may.
-    fn read_ahead(&mut self, worker: &Worker) -> io::Result<bool> {
-        let mut input = worker.input.borrow_mut();
-        match self.transport.try_read(&mut input.bytes) {
-            Ok(0) => Ok(false),
-            Ok(n) => {
-                self.unread
-                    .extend_from_slice(input.bytes.get(..n).unwrap_or_default());
-                self.note_input();
-                Ok(self.unread.len() as u64 <= worker.query_buffer_limit())
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(e) => Err(e),
-        }
     }
 
     /// Sends the replies in the worker's buffer, as far as the socket takes them; the rest waits.

@@ -28,6 +28,7 @@ use crate::resp::reply::{Proto, Reply};
 
 use super::affinity::{Affinity, Board};
 use super::connection::{Moving, Taken, serve, serve_moved, threads};
+use super::input::Input;
 use super::listener::Accepted;
 use super::standstill::{Part, Standstill};
 
@@ -43,14 +44,6 @@ const FLUSH_BYTES: usize = 256 * 1024;
 pub trait Takeover: Send + Sync {
     /// Serves the connection until it ends. Runs on the connection's worker.
     fn take(&self, taken: Taken) -> Pin<Box<dyn Future<Output = ()>>>;
-}
-
-/// The input buffer that a worker's connections share.
-pub struct Input {
-    /// The buffer.
-    pub bytes: Box<[u8]>,
-    /// How much of it has been read and not been looked at.
-    pub len: usize,
 }
 
 /// What a worker's connections share.
@@ -97,10 +90,7 @@ impl Worker {
             settings: RefCell::new(engine.config.follower()),
             engine,
             takeover,
-            input: RefCell::new(Input {
-                bytes: vec![0; INPUT_BYTES].into(),
-                len: 0,
-            }),
+            input: RefCell::new(Input::new(INPUT_BYTES)),
             reply: RefCell::new(Reply::new(Proto::Resp2).with_room(REPLY_BYTES)),
             formatting,
             commits: Commits::default(),

@@ -2,4 +2,5 @@
 
 pub mod errors;
 pub mod parser;
+pub mod peek;
 pub mod reply;

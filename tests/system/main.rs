@@ -10,6 +10,7 @@ mod broken_sync;
 mod chain;
 mod clients;
 mod crash;
+mod crowd;
 mod differential;
 mod full_disk;
 mod interop;

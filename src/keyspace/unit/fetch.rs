@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::super::entry::EntryRef;
 use super::super::hash;
+use super::super::locks::{Keyspace, ShardMask, shard_of};
 use super::super::table::Pos;
 use super::Unit;
 
@@ -68,6 +69,21 @@ impl<'a> Hint<'a> {
             self.place
         } else {
             Pos::NOWHERE
+        }
+    }
+}
+
+impl Keyspace {
+    /// Asks the processor for the entry that a lookup of this hash will find, ahead of the unit
+    /// that does it. Left out where somebody else has the shard: nobody waits for that.
+    #[inline]
+    pub fn fetch_ahead(&self, db: usize, hash: u64) {
+        let Some(locked) = self.try_lock(ShardMask::only(shard_of(hash))) else {
+            return;
+        };
+        let from = locked.prefetch_slots(db, hash);
+        if let Some((_, entry)) = locked.candidate(db, hash, from) {
+            entry.prefetch();
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::resp::parser::Parser;
 use crate::resp::reply::Proto;
 
 use super::super::affinity::Place;
+use super::super::input::Fresh;
 use super::super::listener::Accepted;
 use super::super::transport::Transport;
 use super::super::worker::Worker;
@@ -35,6 +36,7 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, client: Arc<Client>
         session,
         client,
         parser: Parser::new(limits),
+        fresh: Fresh::default(),
         unread: Vec::new(),
         unsent: VecDeque::new(),
         proto: Proto::Resp2,
@@ -119,6 +121,7 @@ impl<T> Connection<T> {
             session: self.session,
             client: self.client,
             parser: self.parser,
+            fresh: self.fresh,
             unread: self.unread,
             unsent: self.unsent,
             proto: self.proto,
