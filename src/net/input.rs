@@ -65,6 +65,11 @@ impl Input {
         true
     }
 
+    /// How many hold something.
+    pub fn holders(&self) -> usize {
+        self.holders
+    }
+
     /// Who has held something does no more.
     pub fn release(&mut self) {
         self.holders = self.holders.saturating_sub(1);

@@ -2,7 +2,7 @@
 
 use crate::support::{Client, Reply, Setup};
 
-const CLIENTS: usize = 100;
+const CLIENTS: usize = 200;
 const ROUNDS: usize = 4;
 
 /// Lets `send` run while the server stands still, so that it finds all that was sent at once.

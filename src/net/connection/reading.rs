@@ -16,11 +16,13 @@ use std::task::Poll;
 use super::Connection;
 use crate::command::stats::bump;
 use crate::net::worker::Worker;
-use crate::resp::peek::second_word;
+use crate::resp::peek::key_of_one;
 
-/// Beyond this many bytes there are several requests, which are looked up together anyway, or one
-/// that has more to do than to wait for its key.
-const LITTLE_BYTES: usize = 1024;
+/// A request of more bytes has more to do than to wait for its key.
+const LITTLE_BYTES: usize = 2048;
+/// How many go to the end of the queue at a time. More would come back to connections that the
+/// processor has forgotten meanwhile: a thousand that are ready lose by it.
+const CROWD: usize = 128;
 
 impl Connection {
     /// Reads what is there behind the unread bytes. `false` if there was nothing after all.
@@ -55,19 +57,24 @@ impl Connection {
         }
     }
 
-    /// Waits until whoever is ready has read. `false` if the connection is to close meanwhile.
+    /// Waits until whoever is ready has read, if what has been read here is one request: several
+    /// look their keys up together anyway. `false` if the connection is to close meanwhile.
     pub(super) async fn let_others_read(&mut self, worker: &Worker) -> bool {
         if self.fresh.len() > LITTLE_BYTES || !self.unread.is_empty() {
             return true;
         }
         {
             let mut input = worker.input.borrow_mut();
-            if !input.hold(self.fresh) {
+            if input.holders() >= CROWD {
                 return true;
             }
-            // Nearly always the key, and nothing is lost if it is not.
-            if let Some(word) = second_word(input.get(self.fresh)) {
-                worker.engine.fetch_ahead(self.session.db, word);
+            // Nearly always a key, and nothing is lost if it is not.
+            let Some(key) = key_of_one(input.get(self.fresh)) else {
+                return true;
+            };
+            worker.engine.fetch_ahead(self.session.db, key);
+            if !input.hold(self.fresh) {
+                return true;
             }
         }
         let _held = Held(worker);
