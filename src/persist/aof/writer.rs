@@ -65,6 +65,10 @@ impl Orders {
         self.queue.lock().orders.pop_front()
     }
 
+    fn are_waiting(&self) -> bool {
+        !self.queue.lock().orders.is_empty()
+    }
+
     /// Adds what `order` makes while no other order can come in between.
     fn push<T>(&self, order: impl FnOnce() -> (Order, T)) -> T {
         let mut queue = self.queue.lock();
@@ -233,7 +237,8 @@ fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
                 return;
             }
         }
-        if !await_company(shared, waiter, &mut company) {
+        // It may have slept through the call that came with an order.
+        if await_company(shared, waiter, &mut company) && orders.are_waiting() {
             continue;
         }
         let step = shared.with(|engine| {
@@ -259,8 +264,7 @@ fn run(shared: &Shared, waiter: &Waiter, orders: &Orders, on_fatal: &OnFatal) {
     }
 }
 
-/// Waits for those whom the last fsync has released, if the next one is to. `false` if something
-/// else has come up meanwhile.
+/// Waits for those whom the last fsync has released, if the next one is to. Whether it has slept.
 fn await_company(shared: &Shared, waiter: &Waiter, company: &mut Company) -> bool {
     let expected = shared.with(|engine| {
         let end = engine.cursor().log().end_offset();
@@ -268,18 +272,15 @@ fn await_company(shared: &Shared, waiter: &Waiter, company: &mut Company) -> boo
         is_asked.then(|| company.expected(end, clock::mono_us()))
     });
     let Some(wait) = expected.flatten().flatten() else {
-        return true;
+        return false;
     };
     let left_us = wait.until_us.saturating_sub(clock::mono_us());
     if waiter.wait_beyond(wait.beyond, Some(Duration::from_micros(left_us))) {
         company.waited(true);
-        return true;
-    }
-    if clock::mono_us() < wait.until_us {
-        return false;
-    }
-    // In vain only if somebody has waited with us.
-    if shared.with(|engine| engine.cursor().lag() > 0) == Some(true) {
+    } else if clock::mono_us() >= wait.until_us
+        // In vain only if somebody has waited with us.
+        && shared.with(|engine| engine.cursor().lag() > 0) == Some(true)
+    {
         company.waited(false);
     }
     true
